@@ -1,0 +1,57 @@
+//! The seam between the engine and the local store.
+
+use bytes::Bytes;
+use fs_core::{Change, Ino, Loaded, NodeId, Range, Recovered, Seq};
+
+/// What the caller must do about it decides the variant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk (or its quota) is full; nothing was done.
+    #[error("{0}: no space left on the cache's disk; free some space or move the state directory")]
+    Full(String),
+    /// A file or row is not what was written. Says which, and what was done about it.
+    #[error("{0}")]
+    Corrupt(String),
+    #[error("{path}: {source}")]
+    Io { path: String, source: std::io::Error },
+}
+
+/// Durable rows and bytes of one drive on this device. Blocking; every method may be called from any
+/// thread. The order of batches is the order of their `Seq`.
+pub trait LocalStore: Send + Sync + 'static {
+    /// Everything the core needs to start (see `Recovered`). Called once, before anything else.
+    fn recover(&self) -> Result<Recovered, Error>;
+
+    /// Rows of `dir` and of all its children that are in the replica. Sees every queued batch.
+    fn load_dir(&self, dir: Ino) -> Result<Vec<Loaded>, Error>;
+    /// The row of `ino` with all its ancestors; empty when there is none.
+    fn load_node(&self, ino: Ino) -> Result<Vec<Loaded>, Error>;
+    /// The rows of those ids that are known, with all their ancestors.
+    fn load_ids(&self, ids: &[NodeId]) -> Result<Vec<Loaded>, Error>;
+
+    /// Queues a batch. Called under the engine's lock, in order of `seq`, so it must neither block
+    /// nor touch a disk.
+    fn queue(&self, seq: Seq, batch: Vec<Change>);
+    /// Returns when every batch up to `seq` survives `kill -9` (it is in the journal file).
+    fn journal(&self, seq: Seq) -> Result<(), Error>;
+    /// Returns when the bytes of `ino` (if given) and then every batch up to `upto` survive power loss.
+    fn sync(&self, ino: Option<Ino>, upto: Seq) -> Result<(), Error>;
+
+    /// Reads up to `range.len()` bytes; what lies beyond the end of the backing file reads as zeros.
+    fn read(&self, ino: Ino, range: Range) -> Result<Bytes, Error>;
+    /// Like `read`, into a buffer.
+    fn read_into(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
+    fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error>;
+    fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error>;
+    /// Makes `range` read as zeros without changing the length.
+    fn zero(&self, ino: Ino, range: Range) -> Result<(), Error>;
+    /// Drops the backing file of `ino`; it is no error if there is none.
+    fn evict(&self, ino: Ino) -> Result<(), Error>;
+
+    /// Free bytes of the disk under the store.
+    fn disk_free(&self) -> Result<u64, Error>;
+    /// Bytes that the backing files occupy on the disk.
+    fn disk_used(&self) -> Result<u64, Error>;
+    /// Writes everything queued into the index and closes cleanly. The store stays readable.
+    fn shutdown(&self) -> Result<(), Error>;
+}

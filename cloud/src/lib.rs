@@ -1,0 +1,5 @@
+//! The far side: what a cloud store can do, whatever is behind it.
+
+mod store;
+
+pub use store::{CloudStore, ContentSource, PartSink};

@@ -1,0 +1,68 @@
+//! The seam between the engine and a cloud store.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fs_core::{
+    CloudError, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId, Page, Range,
+    RemoteCommit, Rev, StageItem, Version,
+};
+use std::sync::Arc;
+
+/// Where staging reads this device's bytes from.
+pub trait ContentSource: Send + Sync + 'static {
+    /// Fills `buffer` with the bytes of `ino` at `offset`; beyond the end of the file: zeros.
+    ///
+    /// # Errors
+    /// Any failure to read, as text for people.
+    fn read_at(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), String>;
+}
+
+/// Takes the parts of a fetch as they arrive: offset in the file, verified bytes.
+pub type PartSink = dyn FnMut(u64, Bytes) + Send;
+
+/// A drive in a cloud store. Every method may be called from any task, in any number at once.
+#[async_trait]
+pub trait CloudStore: Send + Sync + 'static {
+    async fn connect(&self) -> Result<DriveInfo, CloudError>;
+
+    /// All live nodes at about one rev, parents before children; the page's `rev` is the position
+    /// from which `changes` completes what the pages missed.
+    async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError>;
+    /// The live children of one directory.
+    async fn children(&self, dir: NodeId, after: Option<Vec<u8>>) -> Result<Page, CloudError>;
+    /// Commits after `since` in order (a bounded page of them), and the store's head.
+    ///
+    /// # Errors
+    /// `Gone` when `since` is older than the log goes back.
+    async fn changes(&self, since: Rev) -> Result<(Vec<RemoteCommit>, Rev), CloudError>;
+    /// Waits until the head is beyond `seen` and returns it; returns `seen` after a quiet while.
+    async fn wait_head(&self, seen: Rev) -> Result<Rev, CloudError>;
+
+    /// Delivers at least `range` of a version, in order, in parts as they arrive. Parts may reach
+    /// beyond `range` to the edges of the store's unit. Never delivers a byte that is not verified.
+    async fn fetch(
+        &self,
+        content: ContentRef,
+        range: Range,
+        sink: &mut PartSink,
+    ) -> Result<(), CloudError>;
+    /// Whole small files in as few round trips as can be; one result an item, in order.
+    async fn fetch_small(
+        &self,
+        contents: &[ContentRef],
+    ) -> Result<Vec<Result<Bytes, CloudError>>, CloudError>;
+
+    /// Sends content so that a commit can name it. One result an item, in order. Idempotent.
+    async fn stage(
+        &self,
+        items: &[StageItem],
+        source: Arc<dyn ContentSource>,
+    ) -> Vec<Result<Draft, CloudError>>;
+    /// Commits groups exactly once: the same `flight.request` again returns the first outcome.
+    async fn commit(&self, flight: &Flight) -> Result<Vec<GroupOutcome>, CloudError>;
+
+    /// Versions of a file, newest first.
+    async fn versions(&self, id: NodeId) -> Result<Vec<Version>, CloudError>;
+    /// The trash, newest first: what was where, and when it was removed. At most 1,000.
+    async fn trash(&self) -> Result<Vec<fs_core::RemoteNode>, CloudError>;
+}

@@ -1,0 +1,73 @@
+//! Kinds and attributes of nodes.
+
+use crate::{Ino, Timestamp};
+use alloc::{collections::BTreeMap, vec::Vec};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    File,
+    Dir,
+    Symlink,
+    Fifo,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+/// Extended attributes by full name (`user.comment`).
+pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What the drive keeps of a node beside its place and its content. Sealed when it travels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attrs {
+    /// Permission bits, set-id bits and sticky: `0o7777`, without the file type.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Device number of a device node, else 0.
+    pub rdev: u32,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    pub btime: Timestamp,
+    /// Target of a symlink, else empty. At most 4,095 bytes (Linux PATH_MAX less its NUL).
+    pub target: Vec<u8>,
+    pub xattrs: Xattrs,
+}
+
+/// The attributes of a node as a driver shows them (stat).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attr {
+    pub ino: Ino,
+    pub kind: Kind,
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u32,
+    /// Length in bytes.
+    pub size: u64,
+    /// Number of 512-byte blocks.
+    pub blocks: u64,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    pub btime: Timestamp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetTime {
+    Now,
+    At(Timestamp),
+}
+
+/// The fields that a setattr changes; `None` leaves a field as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SetAttrs {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub size: Option<u64>,
+    pub atime: Option<SetTime>,
+    pub mtime: Option<SetTime>,
+}

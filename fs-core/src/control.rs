@@ -1,0 +1,127 @@
+//! The control plane: what the command line asks of a running drive. Paths are relative to the mount.
+
+use crate::{ContentRef, NodeId, Rev};
+use alloc::{string::String, vec::Vec};
+
+/// A path below the mount, as its components; empty = the root.
+pub type Path = Vec<crate::Name>;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// The drive's one true sentence and its numbers.
+    Status,
+    /// The state of one file or folder.
+    PathStatus(Path),
+    /// Keep a file or folder here; answered at once, the bytes follow.
+    Pin(Path, bool),
+    /// Everything pinned by the user.
+    Pins,
+    /// Drop the clean, unpinned local bytes of a file or folder (all, for the root).
+    Evict(Path),
+    /// Answered when everything changed below `Path` before this command is durable in the cloud.
+    Sync(Path),
+    /// Whether nothing unsent is left (does not wait).
+    Drained,
+    /// The cloud identity of a path, for `versions`.
+    Identify(Path),
+    /// Make version `rev` of the file its current content.
+    RestoreVersion(Path, Rev),
+    /// Stop or resume sending changes.
+    Pause(bool),
+    /// The pending nodes, at most 1,000, oldest first.
+    PendingList,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    Done,
+    Status(Status),
+    Path(PathStatus),
+    Pins(Vec<FileStatus>),
+    /// Bytes freed.
+    Freed(u64),
+    Identity {
+        id: NodeId,
+        content: Option<ContentRef>,
+    },
+    Pending(Vec<FileStatus>),
+    Drained(bool),
+}
+
+/// The states a file can be in (`design`: save states). Exactly one holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileState {
+    /// Only in the cloud.
+    Cloud,
+    /// Part of it is here.
+    Partial {
+        here: u64,
+    },
+    /// Wholly here, evictable.
+    Local,
+    /// Wholly here and kept.
+    Pinned,
+    /// Changed here, waiting to be sent.
+    Pending,
+    Uploading,
+    /// Cannot be sent; the text says why and what to do.
+    Attention(String),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileStatus {
+    /// Path below the mount, components joined by `/`.
+    pub path: Vec<u8>,
+    pub size: u64,
+    pub dir: bool,
+    pub state: FileState,
+    pub pinned: bool,
+}
+
+/// The state of a path: itself, and for a folder the loaded part below it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PathStatus {
+    pub file: FileStatus,
+    pub pending_below: u64,
+}
+
+/// A conflict that was settled by keeping both.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConflictNote {
+    pub path: Vec<u8>,
+    pub copy: Vec<u8>,
+}
+
+/// Numbers of the drive; all are true at the moment of the answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    pub online: bool,
+    /// Why not online, or the last refusal; empty when all is well.
+    pub trouble: String,
+    pub paused: bool,
+    /// Feed position applied here, and the store's head as last heard.
+    pub applied: Rev,
+    pub head: Rev,
+    /// The whole tree is in the replica.
+    pub complete: bool,
+    /// Nodes with unsent changes, and the unsent bytes among them.
+    pub pending_nodes: u64,
+    pub pending_bytes: u64,
+    /// Nodes that are being sent now.
+    pub sending_nodes: u64,
+    /// Milliseconds since the oldest unsent change was made.
+    pub oldest_pending_ms: u64,
+    /// Nodes that the store refused for good.
+    pub attention: u64,
+    /// Local bytes: in all, dirty, pinned; and the cache's limit.
+    pub cached_bytes: u64,
+    pub dirty_bytes: u64,
+    pub pinned_bytes: u64,
+    pub quota_bytes: u64,
+    /// Pinned bytes that are not here yet.
+    pub pin_missing_bytes: u64,
+    /// Fetches in flight.
+    pub fetching: u64,
+    pub open_handles: u64,
+    pub conflicts: u64,
+}

@@ -1,0 +1,110 @@
+//! The door out: the only way the drive touches the world.
+
+use crate::{
+    Change, ContentRef, Flight, FsError, Ino, Job, Mono, Name, NodeId, Range, Response, Rev, Seq,
+    StageItem, Ticket,
+};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use bytes::Bytes;
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Write this batch to the journal; batches come in order of `Seq`, without gaps.
+    Commit(Seq, Vec<Change>),
+    /// Answer a ticket, not before the batches up to `after` survive `kill -9`.
+    Reply {
+        ticket: Ticket,
+        result: Result<Response, FsError>,
+        after: Seq,
+    },
+    Local(Job, Local),
+    Cloud(Job, Cloud),
+    /// Tell the kernel; from a thread of its own, holding no lock, after `after` is journalled.
+    Invalidate(Stale),
+    /// For people: log it.
+    Note(String),
+}
+
+/// Work for the local store. Blocking, short.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Local {
+    /// Rows of all children of a directory that are in the replica (and the directory itself).
+    LoadDir(Ino),
+    LoadNode(Ino),
+    /// Rows by cloud identity; those that are not known are left out.
+    LoadIds(Vec<NodeId>),
+    Read {
+        ino: Ino,
+        range: Range,
+    },
+    /// User bytes.
+    Write {
+        ino: Ino,
+        offset: u64,
+        data: Bytes,
+    },
+    /// Fetched bytes.
+    Fill {
+        ino: Ino,
+        offset: u64,
+        data: Bytes,
+    },
+    /// Set the length of the backing file (grows with a hole).
+    Truncate {
+        ino: Ino,
+        size: u64,
+    },
+    /// Make the bytes of a range zero (punch a hole in the backing file).
+    Zero {
+        ino: Ino,
+        range: Range,
+    },
+    /// Make bytes, then every batch up to `upto`, survive power loss. `ino` `None`: only the batches.
+    Sync {
+        ino: Option<Ino>,
+        upto: Seq,
+    },
+    /// Drop the backing file. Comes after the batch that says no byte is here.
+    Evict(Ino),
+}
+
+/// Work for the cloud store. May take long; every one is bounded by `deadline` where given.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Cloud {
+    Connect,
+    /// One page of a directory's live children.
+    Children {
+        dir: NodeId,
+        after: Option<Vec<u8>>,
+    },
+    /// One page of all live nodes, parents before children.
+    Snapshot {
+        after: Option<Vec<u8>>,
+    },
+    Changes {
+        since: Rev,
+    },
+    /// At least `range` of a version, in parts as they arrive.
+    Fetch {
+        content: ContentRef,
+        range: Range,
+        deadline: Mono,
+    },
+    /// Whole small files, many in one round trip.
+    FetchSmall {
+        contents: Vec<ContentRef>,
+    },
+    Stage(Vec<StageItem>),
+    Commit(Box<Flight>),
+}
+
+/// What the kernel must forget.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stale {
+    /// The entry `name` in `parent` (present or negative).
+    Entry { parent: Ino, name: Name },
+    /// Attributes and cached pages.
+    Data(Ino),
+    /// Attributes only (also a directory's cached listing).
+    Attrs(Ino),
+}

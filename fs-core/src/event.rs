@@ -1,0 +1,109 @@
+//! The door in.
+
+use crate::{
+    Change, CloudError, Draft, DriveInfo, Flight, FsError, GroupOutcome, Ino, Job, Loaded, Page,
+    RemoteCommit, Request, Rev, Ticket,
+};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// Everything that can wake the drive.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    Request(Ticket, Request),
+    /// The caller no longer waits; the ticket is answered with `TimedOut` if it was parked.
+    Cancel(Ticket),
+    /// A part of a fetch arrived, verified; more may follow before `Done`.
+    Fetched(Job, u64, Bytes),
+    Done(Job, Outcome),
+    /// The store's head moved (a hint; truth is `Changes`).
+    Head(Rev),
+    /// The feed is up (true) or lost (false).
+    Link(bool),
+    /// Bytes free on the cache's disk, when it matters.
+    DiskFree(u64),
+    /// Time passed: deadlines, settle windows, retries.
+    Tick,
+}
+
+/// How a job ended. The variant always belongs to the effect that started it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// LoadDir, LoadIds, LoadNode: rows with all their ancestors.
+    Rows(Result<Vec<Loaded>, FsError>),
+    /// Read
+    Bytes(Result<Bytes, FsError>),
+    /// Write, Fill, Truncate, Sync, Evict, Zero
+    Local(Result<(), FsError>),
+    /// Connect
+    Connected(Result<DriveInfo, CloudError>),
+    /// Children, Snapshot
+    Page(Result<Page, CloudError>),
+    /// Changes: commits in order, and the store's head.
+    Changes(Result<(Vec<RemoteCommit>, Rev), CloudError>),
+    /// Fetch: all parts have been delivered, or it failed.
+    Fetch(Result<(), CloudError>),
+    /// FetchSmall: one result an item asked for, in order.
+    Small(Result<Vec<Result<Bytes, CloudError>>, CloudError>),
+    /// Stage: one result an item, in order.
+    Staged(Vec<Result<Draft, CloudError>>),
+    /// Commit: one outcome a group, in order.
+    Committed(Result<Vec<GroupOutcome>, CloudError>),
+}
+
+/// What the store recovered at start.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Recovered {
+    /// Applied feed position and epoch; rev 0 before the first snapshot.
+    pub cursor: Rev,
+    pub epoch: u64,
+    pub complete: bool,
+    /// The root, every pending node, every pinned node, every limbo node and tombstone, every file
+    /// with local bytes, each with all its ancestors.
+    pub rows: Vec<Loaded>,
+    pub flights: Vec<Flight>,
+    /// The highest inode number ever given out.
+    pub last_ino: Ino,
+    /// The sequence number of the last durable change.
+    pub last_seq: crate::Seq,
+    /// Changes that recovery itself made necessary (nothing is lost; for the record).
+    pub repairs: Vec<Change>,
+}
+
+/// Limits and switches, fixed at start. Every one is a named bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Local bytes of the cache; hard.
+    pub cache_bytes: u64,
+    /// Milliseconds that a read of absent bytes may take, online and known offline.
+    pub read_deadline_ms: u64,
+    pub offline_deadline_ms: u64,
+    /// Milliseconds of quiet before a closed file is sent.
+    pub settle_ms: u64,
+    /// Nodes that may stay in memory without a kernel reference.
+    pub idle_nodes: usize,
+    /// Fetches in flight.
+    pub fetches: usize,
+    /// Largest read-ahead window in bytes.
+    pub read_ahead: u64,
+    /// Owner of the root directory until the cloud says otherwise.
+    pub owner: crate::Owner,
+    /// Free bytes of the cache's disk below which nothing more is cached.
+    pub disk_floor: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            cache_bytes: 10 << 30,
+            read_deadline_ms: 30_000,
+            offline_deadline_ms: 3_000,
+            settle_ms: 250,
+            idle_nodes: 200_000,
+            fetches: 16,
+            read_ahead: 16 << 20,
+            owner: crate::Owner { uid: 0, gid: 0 },
+            disk_floor: 1 << 30,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The drive as a deterministic value: tree, handles, hydration, pending intent, uploads, merge.
+//!
+//! Two doors: [`Drive::handle`] lets events in, [`Drive::poll`] lets effects out. Time and the
+//! random seed are arguments. There is no I/O, clock, thread, async, serde, errno or logging here,
+//! and `no_std` makes that a compile error instead of a rule.
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
+
+mod attr;
+mod change;
+mod control;
+mod effect;
+mod error;
+mod event;
+mod ids;
+mod name;
+mod node;
+mod ranges;
+mod remote;
+mod request;
+mod time;
+
+pub use attr::{Attr, Attrs, Kind, SetAttrs, SetTime, Xattrs};
+pub use change::{Change, Flight, FlightItem};
+pub use control::{Answer, Command, ConflictNote, FileState, FileStatus, PathStatus, Status};
+pub use effect::{Cloud, Effect, Local, Stale};
+pub use error::FsError;
+pub use event::{Event, Limits, Outcome, Recovered};
+pub use ids::{HandleId, Ino, Job, NodeId, RequestId, Rev, Seq, Ticket};
+pub use name::{NAME_MAX, Name};
+pub use node::{ContentRow, Loaded, NodeRow, Origin, Pending};
+pub use ranges::{Range, Ranges};
+pub use remote::{
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Group, GroupOutcome, Op, Page,
+    RemoteCommit, RemoteNode, StageBase, StageItem, Version,
+};
+pub use request::{CreateSpec, DirEntry, OpenFlags, Owner, RenameFlags, Request, Response, StatFs};
+pub use time::{Mono, Now, Timestamp};

@@ -1,0 +1,288 @@
+//! Types of the cloud wire. Names, attributes, heads and bodies are sealed: the server moves them
+//! about and never looks inside.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteArray, ByteBuf};
+
+/// A node id, request id, drive id or name key.
+pub type Id = ByteArray<16>;
+/// The keyed hash of a chunk's plain bytes, or the hash of a pack's bytes.
+pub type Hash = ByteArray<32>;
+
+/// `GET /v1/info`, open to all.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Info {
+    pub protocol: String,
+    pub server: String,
+    /// Milliseconds since 1970 on the server's clock.
+    pub time_ms: u64,
+}
+
+/// `POST /v1/drives`: creates a drive. `setup_code` is the one-time code that `serve` printed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CreateDrive {
+    pub setup_code: String,
+    pub drive: Id,
+    pub label: String,
+    pub device: String,
+    /// Parameters fixed for the drive's life (cipher suite, chunker profile), opaque to the server.
+    pub params: ByteBuf,
+    /// An invitation made from the recovery key; it does not expire and works any number of times.
+    pub recovery: Invite,
+}
+
+/// An entry ticket: whoever knows the secret behind `lookup` may join and can open `sealed_key`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Invite {
+    /// Derived from the code's secret; tells the server which invitation, not what is inside.
+    pub lookup: Id,
+    pub sealed_key: ByteBuf,
+}
+
+/// Answer to `CreateDrive` and `Join`: the device's identity and its bearer token.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Membership {
+    pub drive: Id,
+    pub label: String,
+    pub device: Id,
+    pub token: String,
+    pub params: ByteBuf,
+    /// For `Join`: the sealed drive key of the invitation.
+    pub sealed_key: Option<ByteBuf>,
+}
+
+/// `POST /v1/drives/{d}/invites`: a one-time join code for another device; lives `ttl_secs`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CreateInvite {
+    pub invite: Invite,
+    pub ttl_secs: u64,
+}
+
+/// `POST /v1/join`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Join {
+    pub lookup: Id,
+    pub device: String,
+}
+
+/// `GET /v1/drives/{d}`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Drive {
+    pub drive: Id,
+    pub label: String,
+    /// Changes when the server's data was restored from a backup.
+    pub epoch: u64,
+    pub head: u64,
+    pub used_bytes: u64,
+    pub quota_bytes: Option<u64>,
+}
+
+/// The state of a node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Node {
+    pub id: Id,
+    pub parent: Id,
+    pub name: ByteBuf,
+    /// 0 file, 1 directory, 2 symlink, 3 fifo, 4 socket, 5 character device, 6 block device.
+    pub kind: u8,
+    pub meta: ByteBuf,
+    /// Sealed size and mtime of the current version; files only.
+    pub head: Option<ByteBuf>,
+    pub meta_rev: u64,
+    pub content_rev: u64,
+    pub live: bool,
+}
+
+/// The content of a new version.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Content {
+    pub head: ByteBuf,
+    /// Sealed: the bytes of a small file, or the root of a manifest.
+    pub body: ByteBuf,
+    /// Every chunk that the body speaks of (pages of a manifest name their own).
+    pub refs: Vec<Hash>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    Create {
+        id: Id,
+        parent: Id,
+        name_key: Id,
+        name: ByteBuf,
+        kind: u8,
+        meta: ByteBuf,
+        content: Option<Content>,
+    },
+    SetContent {
+        id: Id,
+        base: u64,
+        content: Content,
+    },
+    Move {
+        id: Id,
+        base: u64,
+        parent: Id,
+        name_key: Id,
+        name: ByteBuf,
+        meta: ByteBuf,
+    },
+    SetMeta {
+        id: Id,
+        base: u64,
+        meta: ByteBuf,
+    },
+    Trash {
+        id: Id,
+        meta: u64,
+        content: u64,
+    },
+    Restore {
+        id: Id,
+        base: u64,
+        parent: Id,
+        name_key: Id,
+        name: ByteBuf,
+        meta: ByteBuf,
+    },
+}
+
+/// `POST /v1/drives/{d}/commit`: groups are atomic each; checked as wholes, in order.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Commit {
+    pub request: Id,
+    pub groups: Vec<Vec<Op>>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done {
+        rev: u64,
+    },
+    /// States of the nodes concerned: the op's node, who has the name, the parent.
+    Conflict {
+        nodes: Vec<Node>,
+    },
+    /// Depends on a refused group of this commit.
+    Dependent,
+    /// These chunks are not (or no longer) stored.
+    ChunksMissing {
+        chunks: Vec<Hash>,
+    },
+    Invalid {
+        why: String,
+    },
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CommitReply {
+    /// The rev of this commit, or the head if no group was accepted.
+    pub rev: u64,
+    pub outcomes: Vec<Outcome>,
+}
+
+/// `GET /v1/drives/{d}/snapshot?after=` and `/nodes/{n}/children?after=`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub nodes: Vec<Node>,
+    pub rev: u64,
+    pub next: Option<ByteBuf>,
+}
+
+/// One entry of the log: the states of all nodes it touched, right after it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub rev: u64,
+    pub request: Id,
+    pub device: Id,
+    pub nodes: Vec<Node>,
+}
+
+/// `GET /v1/drives/{d}/changes?since=`; 410 when the log no longer goes back that far.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Changes {
+    pub commits: Vec<LogEntry>,
+    pub head: u64,
+}
+
+/// `POST /v1/drives/{d}/chunks/query`: which of these are stored? Answer: one bool each.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ChunkQuery {
+    pub chunks: Vec<Hash>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ChunkPresence {
+    pub present: Vec<bool>,
+}
+
+/// One run of segments of a chunk.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Piece {
+    pub chunk: Hash,
+    pub first: u16,
+    /// 0 = to the end.
+    pub count: u16,
+}
+
+/// `POST /v1/drives/{d}/chunks/read`. The answer is a stream of frames, see [`crate::pack::FrameHeader`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ReadPieces {
+    pub pieces: Vec<Piece>,
+}
+
+/// `POST /v1/drives/{d}/content`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ContentQuery {
+    pub items: Vec<VersionRef>,
+    /// Send the one chunk of files that have exactly one, while the answer has room.
+    pub with_bytes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct VersionRef {
+    pub node: Id,
+    pub rev: u64,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ContentReply {
+    /// One an item asked for, in order; `None`: no such version.
+    pub items: Vec<Option<VersionContent>>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct VersionContent {
+    pub head: ByteBuf,
+    pub body: ByteBuf,
+    pub refs: Vec<Hash>,
+    /// The whole stored chunk (head and segments), if it was asked for and there was room.
+    pub chunk: Option<ByteBuf>,
+}
+
+/// `GET /v1/drives/{d}/nodes/{n}/versions`, newest first.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Versions {
+    pub versions: Vec<VersionEntry>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct VersionEntry {
+    pub rev: u64,
+    pub head: ByteBuf,
+    pub device: String,
+    pub stored_ms: u64,
+}
+
+/// Body of every answer that is not a success.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// A fixed word: `unauthorized`, `revoked`, `gone`, `too_large`, `invalid`, `upgrade`,
+    /// `busy`, `quota`, `not_found`, `code_unknown`, `internal`.
+    pub code: String,
+    /// For people: what, where, what to do.
+    pub detail: String,
+    pub retry_after_ms: Option<u64>,
+}
