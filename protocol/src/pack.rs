@@ -25,7 +25,7 @@ const COMPRESSED: u32 = 1 << 31;
 const SEAL_BYTES: usize = 16;
 
 /// A pack, chunk head or frame that is not well formed.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {what}: {why}")]
 pub struct FormatError {
     pub what: &'static str,
@@ -227,24 +227,24 @@ pub fn read_trailer(pack: &[u8]) -> Result<Vec<PackEntry>, FormatError> {
 
 fn parse_trailer(trailer: &[u8]) -> Result<Vec<PackEntry>, FormatError> {
     let cut = bad("pack trailer", "cut off");
-    let count = u32_at(trailer, 0).ok_or(cut.clone())? as usize;
+    let count = u32_at(trailer, 0).ok_or(cut)? as usize;
     if count > trailer.len() / 44 {
         return Err(bad("pack trailer", "count contradicts length"));
     }
     let mut at = 4;
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
-        let id = id_at(trailer, at).ok_or(cut.clone())?;
-        let offset = u32_at(trailer, at + 32).ok_or(cut.clone())?;
-        let len = u32_at(trailer, at + 36).ok_or(cut.clone())?;
-        let refs_len = u32_at(trailer, at + 40).ok_or(cut.clone())? as usize;
+        let id = id_at(trailer, at).ok_or(cut)?;
+        let offset = u32_at(trailer, at + 32).ok_or(cut)?;
+        let len = u32_at(trailer, at + 36).ok_or(cut)?;
+        let refs_len = u32_at(trailer, at + 40).ok_or(cut)? as usize;
         if refs_len > REFS_PER_BODY {
             return Err(bad("pack trailer", "too many references"));
         }
         at += 44;
         let mut refs = Vec::new();
         for index in 0..refs_len {
-            refs.push(id_at(trailer, at + 32 * index).ok_or(cut.clone())?);
+            refs.push(id_at(trailer, at + 32 * index).ok_or(cut)?);
         }
         at += 32 * refs_len;
         entries.push(PackEntry { id, offset, len, refs });
