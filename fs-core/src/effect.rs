@@ -64,8 +64,8 @@ pub enum Local {
         ino: Option<Ino>,
         upto: Seq,
     },
-    /// Drop the backing file. Comes after the batch that says no byte is here.
-    Evict(Ino),
+    /// Drop the backing file.
+    Evict { ino: Ino, after: Seq },
 }
 
 /// Work for the cloud store. May take long; every one is bounded by `deadline` where given.

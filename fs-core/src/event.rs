@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// Everything that can wake the drive.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     Request(Ticket, Request),
     /// The caller no longer waits; the ticket is answered with `TimedOut` if it was parked.

@@ -23,7 +23,7 @@ mod time;
 
 pub use attr::{Attr, Attrs, Kind, SetAttrs, SetTime, Xattrs};
 pub use change::{Change, Flight, FlightItem};
-pub use control::{Answer, Command, ConflictNote, FileState, FileStatus, PathStatus, Status};
+pub use control::{Answer, Command, ConflictNote, FileState, FileStatus, Path, PathStatus, Status};
 pub use effect::{Cloud, Effect, Local, Stale};
 pub use error::FsError;
 pub use event::{Event, Limits, Outcome, Recovered};

@@ -40,7 +40,7 @@ pub struct CreateSpec {
     pub target: Vec<u8>,
 }
 
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Request {
     Lookup {
         parent: Ino,
