@@ -2,6 +2,7 @@
 //! The only serde types of the project. Evolution: fields are added as optional, never re-used.
 
 pub mod codec;
+pub mod control;
 pub mod limits;
 pub mod pack;
 pub mod wire;

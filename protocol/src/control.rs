@@ -1,0 +1,235 @@
+//! The control socket of a running drive: one JSON request, one JSON reply, as HTTP/1.1 over a Unix
+//! socket (`POST /v1/control`; `GET /v1/status` for people with curl).
+
+use serde::{Deserialize, Serialize};
+
+/// The path that takes a [`Request`] and answers with a [`Reply`] or, with status 409, a [`Refusal`].
+pub const CONTROL_PATH: &str = "/v1/control";
+/// `GET`: the reply to [`Request::Status`].
+pub const STATUS_PATH: &str = "/v1/status";
+/// Bytes of a request body. The longest path (4,096 bytes) as JSON numbers stays far below.
+pub const REQUEST_BYTES: usize = 64 << 10;
+
+/// A path below the mount, components joined by `/`; empty = the root. Text when it is UTF-8, else
+/// its bytes: no name is ever bent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathText {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl PathText {
+    pub fn from_bytes(bytes: Vec<u8>) -> PathText {
+        String::from_utf8(bytes)
+            .map_or_else(|error| PathText::Bytes(error.into_bytes()), PathText::Text)
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            PathText::Text(text) => text.as_bytes(),
+            PathText::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// What the command line asks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    Status,
+    Path {
+        path: PathText,
+    },
+    Pin {
+        path: PathText,
+        on: bool,
+    },
+    Pins,
+    Evict {
+        path: PathText,
+    },
+    /// Answered when everything changed below `path` before this request is durable in the cloud.
+    Sync {
+        path: PathText,
+    },
+    /// The unsent files and folders, oldest first, at most 1,000.
+    Pending,
+    Pause {
+        on: bool,
+    },
+    Versions {
+        path: PathText,
+    },
+    /// Make version `rev` of a file its current content.
+    Restore {
+        path: PathText,
+        rev: u64,
+    },
+    /// The trash, newest first, at most 1,000.
+    Trash,
+    Untrash(Untrash),
+    Unmount(Unmount),
+}
+
+/// Bring something back from the trash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Untrash {
+    /// As [`TrashItem::id`].
+    pub id: String,
+    /// Where to; `None`: where it was.
+    pub to: Option<PathText>,
+    /// A folder comes back without what was removed from it.
+    pub only: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unmount {
+    /// Leave the local bytes of the drive on the disk.
+    pub keep_cache: bool,
+    /// Go although something is unsent: it stays on the disk and is sent by the next mount.
+    pub keep_pending: bool,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", content = "value", rename_all = "snake_case")]
+pub enum Reply {
+    Done,
+    Status(Box<DriveStatus>),
+    Path(PathReport),
+    Files(Vec<FileReport>),
+    Freed { bytes: u64 },
+    Versions(Vec<VersionReport>),
+    Trash(Vec<TrashItem>),
+    Restored(Vec<PathText>),
+    Unmounted(Unmounted),
+}
+
+/// Why a request was not done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: RefusalCode,
+    /// What and where.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    Failed,
+    NotFound,
+    Unsent,
+    Offline,
+    Busy,
+    Invalid,
+}
+
+/// A drive and its numbers, all true at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DriveStatus {
+    pub drive: String,
+    pub mountpoint: String,
+    pub pid: u32,
+    pub version: String,
+    /// The one sentence.
+    pub sentence: String,
+    /// Nothing on this device is missing in the cloud.
+    pub all_in_cloud: bool,
+    pub online: bool,
+    /// Seconds since the store was last reached, while offline.
+    pub offline_secs: Option<u64>,
+    pub trouble: String,
+    pub paused: bool,
+    pub applied_rev: u64,
+    pub head_rev: u64,
+    /// The whole tree is known here.
+    pub complete: bool,
+    pub pending_nodes: u64,
+    /// `pending_nodes` by kind, where it is known.
+    pub pending_files: Option<u64>,
+    pub pending_folders: Option<u64>,
+    pub pending_bytes: u64,
+    pub sending_nodes: u64,
+    pub oldest_pending_ms: u64,
+    pub attention: u64,
+    pub cached_bytes: u64,
+    pub dirty_bytes: u64,
+    pub pinned_bytes: u64,
+    pub quota_bytes: u64,
+    pub pin_missing_bytes: u64,
+    pub fetching: u64,
+    pub open_handles: u64,
+    pub conflicts: u64,
+}
+
+/// The state of one file or folder.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileReport {
+    pub path: PathText,
+    pub size: u64,
+    pub dir: bool,
+    pub state: FileState,
+    /// Bytes that are here, for `partial`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here_bytes: Option<u64>,
+    /// Why it cannot be sent and what to do, for `attention`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<String>,
+    pub pinned: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    Cloud,
+    Partial,
+    Local,
+    Pinned,
+    Pending,
+    Uploading,
+    Attention,
+}
+
+/// A file or folder, and how much below it is unsent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PathReport {
+    #[serde(flatten)]
+    pub file: FileReport,
+    pub pending_below: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionReport {
+    pub rev: u64,
+    pub size: u64,
+    /// Nanoseconds since 1970: when the content was changed, and when the store took it.
+    pub modified_ns: i64,
+    pub stored_ns: i64,
+    pub device: String,
+    /// This is what the file holds now.
+    pub current: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrashItem {
+    /// The node's id: 32 hexadecimal digits.
+    pub id: String,
+    /// Where it was, as far as that place is still known.
+    pub path: PathText,
+    pub dir: bool,
+    pub size: u64,
+    pub modified_ns: i64,
+    /// The rev of its removal.
+    pub removed_rev: u64,
+}
+
+/// What an unmount did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unmounted {
+    /// Local bytes that were dropped.
+    pub freed_bytes: u64,
+    /// Changes that stay on the disk, to be sent by the next mount.
+    pub kept_pending: u64,
+}
