@@ -1,0 +1,222 @@
+//! Where Meshdrive keeps things: XDG directories, or everything below `MESHDRIVE_HOME`.
+
+use crate::failure::{Attempt, Failure, Outcome};
+use etcetera::BaseStrategy;
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// Permission bits of what holds secrets or a control socket.
+const PRIVATE_DIR: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
+/// Bytes of a Unix socket's path (Linux `sun_path` less its NUL).
+const SOCKET_PATH_MAX: usize = 107;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Dirs {
+    config: PathBuf,
+    state: PathBuf,
+    /// `None` when there is no runtime directory; then sockets live with the state.
+    runtime: Option<PathBuf>,
+}
+
+impl Dirs {
+    /// `home` is `MESHDRIVE_HOME`: one root for all directories.
+    pub(crate) fn new(home: Option<&Path>) -> Outcome<Dirs> {
+        if let Some(home) = home {
+            let home = std::path::absolute(home)
+                .attempt(|| format!("cannot resolve MESHDRIVE_HOME {}", home.display()))?;
+            return Ok(Dirs {
+                config: home.join("config"),
+                state: home.join("state"),
+                runtime: Some(home.join("run")),
+            });
+        }
+        let xdg = etcetera::base_strategy::Xdg::new().map_err(|error| {
+            Failure::general(format!("cannot find the home directory: {error}"))
+                .hint("set HOME, or MESHDRIVE_HOME to keep everything in one directory")
+        })?;
+        let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
+        Ok(Dirs {
+            config: xdg.config_dir().join("meshdrive"),
+            state: state.join("meshdrive"),
+            runtime: xdg.runtime_dir().map(|dir| dir.join("meshdrive")),
+        })
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    pub(crate) fn drives_dir(&self) -> PathBuf {
+        self.config.join("drives")
+    }
+
+    pub(crate) fn credentials(&self, label: &Label) -> PathBuf {
+        self.drives_dir().join(format!("{label}.credentials"))
+    }
+
+    pub(crate) fn state_root(&self) -> &Path {
+        &self.state
+    }
+
+    /// Index, contents, log and lock of one drive.
+    pub(crate) fn drive_state(&self, label: &Label) -> PathBuf {
+        self.state.join(label.as_str())
+    }
+
+    pub(crate) fn log_file(&self, label: &Label) -> PathBuf {
+        self.drive_state(label).join("meshdrive.log")
+    }
+
+    pub(crate) fn lock_file(&self, label: &Label) -> PathBuf {
+        self.drive_state(label).join("lock")
+    }
+
+    /// The control socket. A path that is too long for a socket (or no runtime directory) moves it
+    /// to the state directory.
+    pub(crate) fn socket(&self, label: &Label) -> PathBuf {
+        if let Some(runtime) = &self.runtime {
+            let path = runtime.join(format!("{label}.sock"));
+            if path.as_os_str().len() <= SOCKET_PATH_MAX {
+                return path;
+            }
+        }
+        self.drive_state(label).join("control.sock")
+    }
+}
+
+/// The name a drive has on this device: the user's word for it, safe as a file name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Label(String);
+
+/// Bytes of a label; `{label}.credentials` and the socket's name must fit anywhere.
+const LABEL_MAX: usize = 64;
+
+impl Label {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Label, String> {
+        let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.is_empty() || text.len() > LABEL_MAX {
+            return Err(format!("a drive's name has 1 to {LABEL_MAX} bytes"));
+        }
+        if text.starts_with(['.', '-']) || !text.chars().all(legal) {
+            return Err("a drive's name has letters, digits, `-`, `_` and `.`, \
+                        and starts with a letter, a digit or `_`"
+                .into());
+        }
+        Ok(Label(text.into()))
+    }
+}
+
+/// Makes `dir` (and what is above it) with mode 0700 and checks that it is ours.
+pub(crate) fn private_dir(dir: &Path) -> Outcome {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIR)
+        .create(dir)
+        .attempt(|| format!("cannot create the directory {}", dir.display()))?;
+    let meta = fs::metadata(dir).attempt(|| format!("cannot read {}", dir.display()))?;
+    let uid = rustix::process::geteuid().as_raw();
+    if meta.uid() != uid {
+        return Err(Failure::general(format!(
+            "{} belongs to user {}, not to user {uid} who runs this",
+            dir.display(),
+            meta.uid()
+        ))
+        .hint("run as that user, or set MESHDRIVE_HOME to a directory of your own"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(dir, fs::Permissions::from_mode(PRIVATE_DIR))
+            .attempt(|| format!("cannot make {} private", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes a file of mode 0600, replacing what was there in one step.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE_FILE)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().attempt(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn labels_are_safe_file_names() {
+        for good in ["work", "Work-2", "büro", "_x", "a.b"] {
+            assert!(good.parse::<Label>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "-x", ".x", "a/b", "a b", "a\nb", &"x".repeat(65)] {
+            assert!(bad.parse::<Label>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_home_holds_everything() {
+        let dirs = Dirs::new(Some(Path::new("/h"))).unwrap();
+        let label: Label = "work".parse().unwrap();
+        assert_eq!(dirs.credentials(&label), Path::new("/h/config/drives/work.credentials"));
+        assert_eq!(dirs.drive_state(&label), Path::new("/h/state/work"));
+        assert_eq!(dirs.socket(&label), Path::new("/h/run/work.sock"));
+    }
+
+    #[test]
+    fn a_long_home_keeps_the_socket_with_the_state() {
+        let home = format!("/{}", "x".repeat(96));
+        let dirs = Dirs::new(Some(Path::new(&home))).unwrap();
+        let socket = dirs.socket(&"work".parse().unwrap());
+        assert!(socket.ends_with("state/work/control.sock"), "{}", socket.display());
+    }
+
+    #[test]
+    fn private_things_are_private() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("a/b");
+        private_dir(&dir).unwrap();
+        let file = dir.join("secret");
+        write_private(&file, b"one").unwrap();
+        write_private(&file, b"two").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&file)), (0o700, 0o600));
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        private_dir(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+    }
+}

@@ -1,0 +1,176 @@
+//! The one sentence about a drive. It is always true: it never says more than the numbers do.
+
+use super::text;
+use protocol::control::DriveStatus;
+use std::time::Duration;
+
+/// Whether nothing on this device is missing in the cloud.
+pub(crate) fn all_in_cloud(status: &DriveStatus) -> bool {
+    status.pending_nodes == 0 && status.attention == 0
+}
+
+/// The sentence, with its full stop.
+pub(crate) fn of_drive(status: &DriveStatus) -> String {
+    let mut parts = vec![unsent(status)];
+    if status.attention > 0 {
+        let verb = if status.attention == 1 { "needs" } else { "need" };
+        let items = text::count(status.attention, "item", "items");
+        parts.push(format!("{items} {verb} your attention (see `meshdrive status --pending`)"));
+    }
+    if status.pin_missing_bytes > 0 && status.online {
+        parts.push(format!("{} of pinned data still to come", text::size(status.pin_missing_bytes)));
+    }
+    let sentence = format!("{}.", parts.join("; "));
+    match (link(status), status.paused) {
+        (Some(link), _) => format!("{link}: {}", lower_first(&sentence)),
+        (None, true) => format!("Paused: {}", lower_first(&sentence)),
+        (None, false) => sentence,
+    }
+}
+
+/// How much is unsent, for progress while waiting.
+pub(crate) fn left(status: &DriveStatus) -> String {
+    if status.pending_nodes == 0 { "everything sent".into() } else { amount(status) }
+}
+
+fn unsent(status: &DriveStatus) -> String {
+    if status.pending_nodes == 0 && status.attention > 0 {
+        return "Everything else is in the cloud".into();
+    }
+    if status.pending_nodes == 0 {
+        return "Everything is in the cloud".into();
+    }
+    let age = text::age(Duration::from_millis(status.oldest_pending_ms));
+    format!("{} not yet in the cloud; oldest change {age} ago", amount(status))
+}
+
+fn amount(status: &DriveStatus) -> String {
+    let nodes = nodes(status);
+    if status.pending_bytes == 0 {
+        nodes
+    } else {
+        format!("{nodes}, {}", text::size(status.pending_bytes))
+    }
+}
+
+fn nodes(status: &DriveStatus) -> String {
+    let files = |n| text::count(n, "file", "files");
+    let folders = |n| text::count(n, "folder", "folders");
+    match (status.pending_files, status.pending_folders) {
+        (Some(n), Some(0)) => files(n),
+        (Some(0), Some(n)) => folders(n),
+        (Some(n), Some(m)) => format!("{} and {}", files(n), folders(m)),
+        _ => text::count(status.pending_nodes, "file or folder", "files and folders"),
+    }
+}
+
+/// Says that the store is out of reach, since when and why.
+fn link(status: &DriveStatus) -> Option<String> {
+    if status.online {
+        return None;
+    }
+    let since = status
+        .offline_secs
+        .map(|secs| format!(" for {}", text::age(Duration::from_secs(secs))))
+        .unwrap_or_default();
+    let why = status.trouble.trim().trim_end_matches('.');
+    Some(if why.is_empty() {
+        format!("Offline{since}")
+    } else {
+        format!("Offline{since} ({})", text::path(&protocol::control::PathText::Text(why.into())))
+    })
+}
+
+fn lower_first(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet() -> DriveStatus {
+        DriveStatus { online: true, complete: true, ..DriveStatus::default() }
+    }
+
+    fn busy() -> DriveStatus {
+        DriveStatus {
+            pending_nodes: 3,
+            pending_files: Some(3),
+            pending_folders: Some(0),
+            pending_bytes: 41_000_000,
+            oldest_pending_ms: 12_000,
+            ..quiet()
+        }
+    }
+
+    #[test]
+    fn the_sentence_says_what_the_numbers_say() {
+        let cases = [
+            (quiet(), "Everything is in the cloud."),
+            (busy(), "3 files, 41 MB not yet in the cloud; oldest change 12 s ago."),
+            (
+                DriveStatus { pending_files: Some(1), pending_folders: Some(2), ..busy() },
+                "1 file and 2 folders, 41 MB not yet in the cloud; oldest change 12 s ago.",
+            ),
+            (
+                DriveStatus {
+                    pending_nodes: 12_345,
+                    pending_files: None,
+                    pending_folders: None,
+                    ..busy()
+                },
+                "12,345 files and folders, 41 MB not yet in the cloud; oldest change 12 s ago.",
+            ),
+            (
+                DriveStatus {
+                    pending_nodes: 1,
+                    pending_files: Some(0),
+                    pending_folders: Some(1),
+                    pending_bytes: 0,
+                    ..busy()
+                },
+                "1 folder not yet in the cloud; oldest change 12 s ago.",
+            ),
+            (
+                DriveStatus { online: false, ..quiet() },
+                "Offline: everything is in the cloud.",
+            ),
+            (
+                DriveStatus {
+                    online: false,
+                    offline_secs: Some(240),
+                    trouble: "connection refused.".into(),
+                    ..busy()
+                },
+                "Offline for 4 min (connection refused): 3 files, 41 MB not yet in the cloud; \
+                 oldest change 12 s ago.",
+            ),
+            (
+                DriveStatus { paused: true, ..busy() },
+                "Paused: 3 files, 41 MB not yet in the cloud; oldest change 12 s ago.",
+            ),
+            (
+                DriveStatus { attention: 1, ..quiet() },
+                "Everything else is in the cloud; 1 item needs your attention \
+                 (see `meshdrive status --pending`).",
+            ),
+            (
+                DriveStatus { pin_missing_bytes: 5_000, ..quiet() },
+                "Everything is in the cloud; 5.0 kB of pinned data still to come.",
+            ),
+        ];
+        for (status, sentence) in cases {
+            assert_eq!(of_drive(&status), sentence, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn all_in_cloud_needs_nothing_pending_and_nothing_refused() {
+        assert!(all_in_cloud(&quiet()));
+        assert!(!all_in_cloud(&busy()));
+        assert!(!all_in_cloud(&DriveStatus { attention: 1, ..quiet() }));
+        assert!(all_in_cloud(&DriveStatus { online: false, ..quiet() }));
+    }
+}
