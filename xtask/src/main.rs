@@ -1,1 +1,65 @@
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`. What each does is its help text.
+
+mod packages;
+mod report;
+mod test;
+mod tidy;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every check and test that this machine can run, and say what was skipped and why
+    Test {
+        /// Only what needs no mount and no built program: format, tidy, clippy, unit tests
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Check the rules of the house that no compiler checks
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute() -> Result<()> {
+    let root = root()?;
+    match Arguments::parse().command {
+        Command::Test { quick } => test::run(&root, quick),
+        Command::Tidy => tidy::run(&root),
+    }
+}
+
+/// The root of the workspace. It is known from the build, and checked because the tree may have
+/// been moved since.
+fn root() -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = own.parent().context("xtask has no parent folder")?;
+    let found = root.join("Cargo.toml").is_file();
+    anyhow::ensure!(
+        found,
+        "{} is gone: the tree was moved after xtask was built; run `touch xtask/src/main.rs` \
+         and try again",
+        root.display()
+    );
+    Ok(root.to_owned())
+}
