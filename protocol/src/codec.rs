@@ -35,3 +35,60 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         Err(DecodeError(format!("{} bytes left over", rest.len())))
     }
 }
+
+/// The same value as JSON for people: byte strings are lower-case hex.
+#[must_use]
+pub fn encode_json<T: Serialize>(value: &T) -> Vec<u8> {
+    let tree = ciborium::Value::serialized(value).unwrap_or(ciborium::Value::Null);
+    to_json(tree).to_string().into_bytes()
+}
+
+fn to_json(value: ciborium::Value) -> serde_json::Value {
+    use ciborium::Value as Cbor;
+    use serde_json::Value as Json;
+    match value {
+        Cbor::Integer(number) => {
+            let number = i128::from(number);
+            u64::try_from(number).map_or_else(|_| Json::from(number as i64), Json::from)
+        }
+        Cbor::Bytes(bytes) => Json::from(hex(&bytes)),
+        Cbor::Float(number) => Json::from(number),
+        Cbor::Text(text) => Json::from(text),
+        Cbor::Bool(yes) => Json::from(yes),
+        Cbor::Tag(_, inner) => to_json(*inner),
+        Cbor::Array(list) => list.into_iter().map(to_json).collect(),
+        Cbor::Map(entries) => entries
+            .into_iter()
+            .map(|(key, value)| (key.into_text().unwrap_or_default(), to_json(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        _ => Json::Null,
+    }
+}
+
+/// Lower-case hex, as ids stand in paths and in JSON.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |index: u8| char::from(DIGITS[usize::from(index & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+/// Reads exactly `N` bytes of lower-case hex; `None` for anything else.
+#[must_use]
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(out)
+}

@@ -1,6 +1,7 @@
 //! Everything that crosses a process boundary: the cloud wire, the pack format, the control socket.
 //! The only serde types of the project. Evolution: fields are added as optional, never re-used.
 
+mod bounds;
 pub mod codec;
 pub mod control;
 pub mod limits;

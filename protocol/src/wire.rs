@@ -1,6 +1,7 @@
 //! Types of the cloud wire. Names, attributes, heads and bodies are sealed: the server moves them
 //! about and never looks inside.
 
+use crate::bounds;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -65,7 +66,8 @@ pub struct Join {
     pub device: String,
 }
 
-/// `GET /v1/drives/{d}`.
+/// `GET /v1/drives/{d}`, and the answer to `GET /v1/drives/{d}/feed?since=&wait=`, which is held until
+/// `head` is beyond `since` or `wait` seconds have passed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Drive {
     pub drive: Id,
@@ -77,7 +79,16 @@ pub struct Drive {
     pub quota_bytes: Option<u64>,
 }
 
-/// The state of a node.
+/// The data of an event named `hint` on the stream `GET /v1/drives/{d}/feed`, as JSON: the drive's
+/// head is (at least) `rev`. The drive is in lower-case hex.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Hint {
+    pub drive: String,
+    pub rev: u64,
+}
+
+/// The state of a node. The root directory of a drive has no such state: it is the id of 16 zero
+/// bytes, which is a parent only, and never in a listing.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Node {
     pub id: Id,
@@ -100,6 +111,7 @@ pub struct Content {
     /// Sealed: the bytes of a small file, or the root of a manifest.
     pub body: ByteBuf,
     /// Every chunk that the body speaks of (pages of a manifest name their own).
+    #[serde(deserialize_with = "bounds::refs")]
     pub refs: Vec<Hash>,
 }
 
@@ -152,6 +164,7 @@ pub enum Op {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Commit {
     pub request: Id,
+    #[serde(deserialize_with = "bounds::op_groups")]
     pub groups: Vec<Vec<Op>>,
 }
 
@@ -163,12 +176,14 @@ pub enum Outcome {
     },
     /// States of the nodes concerned: the op's node, who has the name, the parent.
     Conflict {
+        #[serde(deserialize_with = "bounds::nodes")]
         nodes: Vec<Node>,
     },
     /// Depends on a refused group of this commit.
     Dependent,
     /// These chunks are not (or no longer) stored.
     ChunksMissing {
+        #[serde(deserialize_with = "bounds::ids")]
         chunks: Vec<Hash>,
     },
     Invalid {
@@ -180,12 +195,14 @@ pub enum Outcome {
 pub struct CommitReply {
     /// The rev of this commit, or the head if no group was accepted.
     pub rev: u64,
+    #[serde(deserialize_with = "bounds::groups")]
     pub outcomes: Vec<Outcome>,
 }
 
 /// `GET /v1/drives/{d}/snapshot?after=` and `/nodes/{n}/children?after=`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Page {
+    #[serde(deserialize_with = "bounds::nodes")]
     pub nodes: Vec<Node>,
     pub rev: u64,
     pub next: Option<ByteBuf>,
@@ -197,12 +214,14 @@ pub struct LogEntry {
     pub rev: u64,
     pub request: Id,
     pub device: Id,
+    #[serde(deserialize_with = "bounds::nodes")]
     pub nodes: Vec<Node>,
 }
 
 /// `GET /v1/drives/{d}/changes?since=`; 410 when the log no longer goes back that far.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Changes {
+    #[serde(deserialize_with = "bounds::commits")]
     pub commits: Vec<LogEntry>,
     pub head: u64,
 }
@@ -210,11 +229,13 @@ pub struct Changes {
 /// `POST /v1/drives/{d}/chunks/query`: which of these are stored? Answer: one bool each.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ChunkQuery {
+    #[serde(deserialize_with = "bounds::ids")]
     pub chunks: Vec<Hash>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ChunkPresence {
+    #[serde(deserialize_with = "bounds::ids")]
     pub present: Vec<bool>,
 }
 
@@ -230,12 +251,14 @@ pub struct Piece {
 /// `POST /v1/drives/{d}/chunks/read`. The answer is a stream of frames, see [`crate::pack::FrameHeader`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ReadPieces {
+    #[serde(deserialize_with = "bounds::pieces")]
     pub pieces: Vec<Piece>,
 }
 
 /// `POST /v1/drives/{d}/content`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ContentQuery {
+    #[serde(deserialize_with = "bounds::items")]
     pub items: Vec<VersionRef>,
     /// Send the one chunk of files that have exactly one, while the answer has room.
     pub with_bytes: bool,
@@ -249,7 +272,9 @@ pub struct VersionRef {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ContentReply {
-    /// One an item asked for, in order; `None`: no such version.
+    /// One an item asked for, in order; `None`: no such version. May be shorter than what was asked
+    /// (never empty, unless nothing was asked): the answer was full, ask again for the rest.
+    #[serde(deserialize_with = "bounds::items")]
     pub items: Vec<Option<VersionContent>>,
 }
 
@@ -257,6 +282,7 @@ pub struct ContentReply {
 pub struct VersionContent {
     pub head: ByteBuf,
     pub body: ByteBuf,
+    #[serde(deserialize_with = "bounds::refs")]
     pub refs: Vec<Hash>,
     /// The whole stored chunk (head and segments), if it was asked for and there was room.
     pub chunk: Option<ByteBuf>,
@@ -265,6 +291,7 @@ pub struct VersionContent {
 /// `GET /v1/drives/{d}/nodes/{n}/versions`, newest first.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Versions {
+    #[serde(deserialize_with = "bounds::versions")]
     pub versions: Vec<VersionEntry>,
 }
 
