@@ -74,7 +74,7 @@ fn is_device(units: &[u16]) -> bool {
         let mut rest = base.strip_prefix(*device).unwrap_or_default().chars();
         rest.next().is_some_and(|digit| DEVICE_DIGITS.contains(digit)) && rest.next().is_none()
     };
-    DEVICES.contains(&base.as_str()) || NUMBERED_DEVICES.iter().any(|device| numbered(device))
+    DEVICES.contains(&base.as_str()) || NUMBERED_DEVICES.iter().any(numbered)
 }
 
 /// The drive's name for what Windows calls `units`; the exact inverse of [`to_windows`].
