@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 use fs_core::{Change, Ino, Loaded, NodeId, Range, Recovered, Seq};
+use rusqlite::ErrorCode;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 /// What the caller must do about it decides the variant.
 #[derive(Debug, thiserror::Error)]
@@ -54,4 +57,50 @@ pub trait LocalStore: Send + Sync + 'static {
     fn disk_used(&self) -> Result<u64, Error>;
     /// Writes everything queued into the index and closes cleanly. The store stays readable.
     fn shutdown(&self) -> Result<(), Error>;
+}
+
+impl Error {
+    /// The same error for one more caller.
+    pub(crate) fn again(&self) -> Error {
+        match self {
+            Error::Full(text) => Error::Full(text.clone()),
+            Error::Corrupt(text) => Error::Corrupt(text.clone()),
+            Error::Io { path, source } => Error::Io {
+                path: path.clone(),
+                source: io::Error::new(source.kind(), source.to_string()),
+            },
+        }
+    }
+
+    /// Sorts an error of the operating system on `path` by what the caller must do.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Error {
+        let path = path.display().to_string();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::Full(path),
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                let text = format!("{source}; the state directory must be writable for this user");
+                Error::Io { path, source: io::Error::new(source.kind(), text) }
+            }
+            _ => Error::Io { path, source },
+        }
+    }
+
+    /// The same for an error of SQLite.
+    pub(crate) fn sql(path: &Path, source: &rusqlite::Error) -> Error {
+        let place = path.display().to_string();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Error::Full(place),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(format!(
+                "{place}: the index is damaged ({source}); restart to rebuild it, nothing is deleted"
+            )),
+            None if matches!(source, rusqlite::Error::FromSqlConversionFailure(..)) => {
+                Error::Corrupt(format!("{place}: a row of the index is damaged: {source}"))
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                let text = format!("{source}; the state directory must be writable for this user");
+                Error::Io { path: place, source: io::Error::other(text) }
+            }
+            _ => Error::Io { path: place, source: io::Error::other(source.to_string()) },
+        }
+    }
 }

@@ -1,0 +1,267 @@
+//! The journal: batches of changes in the order of their numbers, appended with one write(2).
+//!
+//! A segment is a file named by the first number it may hold. It starts with [`MAGIC`] and the
+//! version of the codec; each record is
+//! `length u32 | number u64 | checksum u64 | payload`, little-endian, where `length` is that of the
+//! payload and the checksum is the first 8 bytes of BLAKE3 over length, number and payload.
+//! Segments are removed when the index has them durably.
+
+mod replay;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use replay::{Damage, Replay, replay};
+
+use crate::queue::{Batch, Queue};
+use crate::reserve::Reserve;
+use crate::{Error, codec, locked, platform};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// First bytes of every segment.
+const MAGIC: [u8; 8] = *b"MESHJRNL";
+/// Magic, codec version u32, four bytes of zero.
+const HEADER: usize = 16;
+/// Length, number, checksum.
+const RECORD_HEADER: usize = 20;
+/// Bytes of the write buffer that are kept between writes.
+const BUFFER_KEEP: usize = 1 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    dir: PathBuf,
+    segment_bytes: u64,
+    tail: Mutex<Tail>,
+    /// The last batch in the journal.
+    written: AtomicU64,
+    /// The last batch that survives power loss.
+    synced: Mutex<u64>,
+    /// A sync failed once: the kernel forgets what it could not write, so no later sync can be
+    /// believed.
+    sync_failed: AtomicBool,
+}
+
+/// The segment being written, and those before it.
+#[derive(Debug)]
+struct Tail {
+    file: Arc<File>,
+    path: PathBuf,
+    len: u64,
+    buffer: Vec<u8>,
+    closed: Vec<Closed>,
+    /// Closed segments that were not synced since they were written.
+    unsynced: Vec<Arc<File>>,
+    /// A segment's name is not yet durable.
+    unlisted: bool,
+}
+
+#[derive(Debug)]
+struct Closed {
+    path: PathBuf,
+    last: u64,
+}
+
+impl Journal {
+    /// Starts a new segment after batch `last`.
+    pub(crate) fn create(dir: PathBuf, last: u64, segment_bytes: u64) -> io::Result<Journal> {
+        let path = segment_path(&dir, last + 1);
+        let file = Arc::new(new_segment(&path)?);
+        let tail = Tail {
+            file,
+            path,
+            len: HEADER as u64,
+            buffer: Vec::new(),
+            closed: Vec::new(),
+            unsynced: Vec::new(),
+            unlisted: true,
+        };
+        Ok(Journal {
+            dir,
+            segment_bytes,
+            tail: Mutex::new(tail),
+            written: AtomicU64::new(last),
+            synced: Mutex::new(last),
+            sync_failed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Writes every queued batch if that of `seq` is not in the journal yet.
+    pub(crate) fn write(&self, seq: u64, queue: &Queue, reserve: &Reserve) -> Result<(), Error> {
+        if self.written() >= seq {
+            return Ok(());
+        }
+        let mut tail = locked(&self.tail);
+        if self.written() >= seq {
+            return Ok(());
+        }
+        queue.check(seq)?;
+        let batches = queue.take_unwritten();
+        let Some(last) = batches.back().map(|batch| batch.seq) else { return Ok(()) };
+        match self.append(&mut tail, &batches, reserve) {
+            Ok(bytes) => {
+                self.written.store(last, Ordering::Release);
+                queue.grew(bytes);
+                Ok(())
+            }
+            Err(error) => {
+                queue.put_back(batches);
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends the batches; on an error the segment is as before.
+    fn append(
+        &self,
+        tail: &mut Tail,
+        batches: &VecDeque<Arc<Batch>>,
+        reserve: &Reserve,
+    ) -> Result<u64, Error> {
+        if tail.len >= self.segment_bytes
+            && let Some(first) = batches.front()
+            && let Err(error) = tail.rotate(&self.dir, first.seq)
+        {
+            // The old segment only grows a little longer.
+            tracing::debug!(%error, "no new journal segment");
+        }
+        tail.buffer.clear();
+        for batch in batches {
+            let before = tail.buffer.len();
+            put_record(batch, &mut tail.buffer).map_err(|text| {
+                Error::Corrupt(format!("{}: batch {}: {text}", tail.path.display(), batch.seq))
+            })?;
+            batch.bytes.store((tail.buffer.len() - before) as u64, Ordering::Release);
+        }
+        let written = reserve.spend(|| platform::write_at(&tail.file, &tail.buffer, tail.len));
+        if let Err(error) = written {
+            // The next record overwrites a half one in any case; this only tidies up.
+            if let Err(error) = tail.file.set_len(tail.len) {
+                tracing::debug!(%error, "could not cut off a half-written record");
+            }
+            return Err(Error::io(&tail.path, error));
+        }
+        let bytes = tail.buffer.len() as u64;
+        tail.len += bytes;
+        tail.buffer.shrink_to(BUFFER_KEEP);
+        Ok(bytes)
+    }
+
+    /// Makes every batch up to `upto`, which is in the journal, survive power loss. Callers that
+    /// come while another syncs share the next sync.
+    pub(crate) fn sync(&self, upto: u64) -> Result<(), Error> {
+        let mut synced = locked(&self.synced);
+        if *synced >= upto {
+            return Ok(());
+        }
+        if self.sync_failed.load(Ordering::Acquire) {
+            let text = "an earlier sync failed, so no later one can be trusted; restart the drive";
+            return Err(Error::io(&self.dir, io::Error::other(text)));
+        }
+        let (target, files, unlisted) = {
+            let mut tail = locked(&self.tail);
+            let mut files = std::mem::take(&mut tail.unsynced);
+            files.push(Arc::clone(&tail.file));
+            (self.written(), files, std::mem::take(&mut tail.unlisted))
+        };
+        let result = files.iter().try_for_each(|file| file.sync_data());
+        let result =
+            result.and_then(|()| if unlisted { platform::sync_dir(&self.dir) } else { Ok(()) });
+        if let Err(error) = result {
+            self.sync_failed.store(true, Ordering::Release);
+            return Err(Error::io(&self.dir, error));
+        }
+        *synced = target;
+        Ok(())
+    }
+
+    /// Whether there are closed segments that the index has wholly, up to `applied`.
+    pub(crate) fn can_retire(&self, applied: u64) -> bool {
+        locked(&self.tail).closed.iter().any(|segment| segment.last <= applied)
+    }
+
+    /// Removes the closed segments that the index has durably.
+    pub(crate) fn retire(&self, applied: u64) {
+        let mut tail = locked(&self.tail);
+        tail.closed.retain(|segment| segment.last > applied || !removed(&segment.path));
+        if tail.closed.is_empty() {
+            tail.unsynced.clear();
+        }
+    }
+
+    /// Removes everything: the index has all of it durably, and nothing comes any more.
+    pub(crate) fn remove(&self) {
+        self.retire(u64::MAX);
+        removed(&locked(&self.tail).path);
+    }
+}
+
+fn removed(path: &Path) -> bool {
+    match std::fs::remove_file(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "could not remove a journal segment");
+            false
+        }
+    }
+}
+
+impl Tail {
+    fn rotate(&mut self, dir: &Path, first: u64) -> io::Result<()> {
+        let path = segment_path(dir, first);
+        let file = Arc::new(new_segment(&path)?);
+        let old = std::mem::replace(&mut self.file, file);
+        let path = std::mem::replace(&mut self.path, path);
+        self.unsynced.push(old);
+        self.closed.push(Closed { path, last: first - 1 });
+        self.len = HEADER as u64;
+        self.unlisted = true;
+        Ok(())
+    }
+}
+
+fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.log"))
+}
+
+fn new_segment(path: &Path) -> io::Result<File> {
+    let file = platform::private_file().create(true).truncate(true).open(path)?;
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&codec::VERSION.to_le_bytes());
+    if let Err(error) = platform::write_at(&file, &header, 0) {
+        removed(path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+fn put_record(batch: &Batch, buffer: &mut Vec<u8>) -> Result<(), String> {
+    let start = buffer.len();
+    buffer.resize(start + RECORD_HEADER, 0);
+    codec::encode_batch(&batch.changes, buffer).map_err(|error| error.to_string())?;
+    let payload = buffer.len() - start - RECORD_HEADER;
+    let len = u32::try_from(payload).map_err(|_| format!("{payload} bytes are too many"))?;
+    let check = checksum(len, batch.seq, &buffer[start + RECORD_HEADER..]);
+    let head = &mut buffer[start..start + RECORD_HEADER];
+    head[..4].copy_from_slice(&len.to_le_bytes());
+    head[4..12].copy_from_slice(&batch.seq.to_le_bytes());
+    head[12..].copy_from_slice(&check);
+    Ok(())
+}
+
+fn checksum(len: u32, seq: u64, payload: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&len.to_le_bytes()).update(&seq.to_le_bytes()).update(payload);
+    let mut check = [0; 8];
+    check.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    check
+}

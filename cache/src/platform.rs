@@ -1,0 +1,90 @@
+//! What differs between operating systems: positioned I/O, holes, free space, directories.
+
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// stat(2) counts blocks of 512 bytes, whatever the file system's own are.
+const STAT_BLOCK: u64 = 512;
+
+/// Reads until `buffer` is full or the file ends; returns how much it read.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(data, offset)
+}
+
+/// Makes a range read as zeros, within the length of the file, and frees its blocks.
+pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(file, how, offset, len).map_err(io::Error::from)
+}
+
+/// Gives the first `len` bytes of a file their blocks.
+pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
+    fallocate(file, FallocateFlags::empty(), 0, len).map_err(io::Error::from)
+}
+
+/// Bytes that this process may still write to the file system of `path`.
+pub(crate) fn disk_free(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Bytes that a file occupies on the disk.
+pub(crate) fn allocated(metadata: &Metadata) -> u64 {
+    metadata.blocks().saturating_mul(STAT_BLOCK)
+}
+
+/// Makes the entries of a directory survive power loss.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes everything on the file system of `dir` survive power loss.
+pub(crate) fn sync_all(dir: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(File::open(dir)?).map_err(io::Error::from)
+}
+
+/// Makes a directory that only this user can enter, with its parents.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Options for files that only this user can read.
+pub(crate) fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Names this start of the operating system (`Documentation/admin-guide/sysctl/kernel.rst`,
+/// `random/boot_id`). `None` where there is no such name: then every unclean stop counts as one of
+/// the whole system.
+pub(crate) fn boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Whether the process ran out of file descriptors.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}

@@ -1,0 +1,154 @@
+//! Rows against backing files.
+
+use super::Recovery;
+use crate::index::Writer;
+use crate::layout::LastStop;
+use crate::{Error, index};
+use fs_core::{Change, ContentRow, Ino, NodeRow, Pending, Ranges};
+use rusqlite::Connection;
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// Dirty bytes that are missing are reported file by file up to here, then only counted.
+const REPORTS_MAX: usize = 100;
+
+impl Recovery<'_> {
+    /// Makes the content rows say only what is true. Returns the backing files that no row knows,
+    /// each with what is known of it.
+    ///
+    /// After power loss (the system was started anew and there is no mark of a clean stop), clean
+    /// bytes that were never synced may be garbage. Which were is not recorded, so no clean byte is
+    /// trusted then: all are fetched again. Dirty bytes stay: they are the only copy.
+    pub(super) fn check_content(&mut self, conn: &Connection) -> Result<Vec<(Ino, String)>, Error> {
+        let path = self.layout.index();
+        let sql = |error: rusqlite::Error| Error::sql(&path, &error);
+        let rows = index::all_content(conn).map_err(sql)?;
+        let graves: HashSet<Ino> = index::graves(conn).map_err(sql)?.into_iter().collect();
+        let mut known = HashSet::new();
+        let mut unknown = Vec::new();
+        let mut missing = 0;
+        let transaction = conn.unchecked_transaction().map_err(sql)?;
+        for row in rows {
+            match index::node_of(conn, row.ino).map_err(sql)? {
+                Some(node) => {
+                    known.insert(row.ino);
+                    missing += usize::from(self.check_row(conn, &node, row, missing)?);
+                }
+                None => {
+                    let dirty = row.dirty.bytes();
+                    let why = format!("inode {}: no node has it; {dirty} bytes unsent", row.ino.0);
+                    unknown.push((row.ino, why));
+                    self.repair(conn, Change::DropContent(row.ino))?;
+                }
+            }
+        }
+        transaction.commit().map_err(sql)?;
+        if missing > REPORTS_MAX {
+            self.notice(format!("unsent bytes are missing in {missing} files in all"));
+        }
+        let noted: HashSet<Ino> = unknown.iter().map(|(ino, _)| *ino).collect();
+        for ino in self.content.inos() {
+            if !known.contains(&ino) && !noted.contains(&ino) && !graves.contains(&ino) {
+                unknown.push((ino, self.what_is_known(conn, ino)?));
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Checks one row; returns whether dirty bytes are missing.
+    fn check_row(
+        &mut self,
+        conn: &Connection,
+        node: &NodeRow,
+        mut row: ContentRow,
+        reported: usize,
+    ) -> Result<bool, Error> {
+        let ino = row.ino;
+        let here = self.content.len(ino)?;
+        let before = row.valid.clone();
+        if self.stop == LastStop::PowerLoss {
+            row.valid = Ranges::new();
+        }
+        row.valid.truncate(here.unwrap_or(0));
+        let end = row.dirty.iter().last().map_or(0, |range| range.end);
+        let lacking = end > here.unwrap_or(0);
+        if lacking && reported < REPORTS_MAX {
+            let name = node.name.as_bytes().escape_ascii();
+            let place = self.content.path(ino).display().to_string();
+            self.notice(match here {
+                None => format!(
+                    "{place}: the backing file of \"{name}\" is missing, and with it {} unsent \
+                     bytes; they read as zeros",
+                    row.dirty.bytes()
+                ),
+                Some(len) => format!(
+                    "{place}: the backing file of \"{name}\" ends at byte {len}, but unsent bytes \
+                     reach to {end}; what is missing reads as zeros"
+                ),
+            });
+        }
+        if row.valid == before {
+            return Ok(lacking);
+        }
+        let sent = !node.pending.has(Pending::CREATE.with(Pending::CONTENT));
+        if row.valid.is_empty() && row.dirty.is_empty() && sent {
+            // Nothing of it is here: the backing file holds only clean bytes, not to be trusted.
+            index::dig_grave(conn, ino).map_err(|e| Error::sql(&self.layout.index(), &e))?;
+            self.repair(conn, Change::DropContent(ino))?;
+        } else {
+            self.repair(conn, Change::PutContent(Box::new(row)))?;
+        }
+        Ok(lacking)
+    }
+
+    fn what_is_known(&self, conn: &Connection, ino: Ino) -> Result<String, Error> {
+        let rows = index::load_with_ancestors(conn, &[ino]);
+        let rows = rows.map_err(|error| Error::sql(&self.layout.index(), &error))?;
+        if rows.is_empty() {
+            return Ok(format!("inode {}: no row knows it", ino.0));
+        }
+        let names =
+            rows.iter().rev().map(|row| row.node.name.as_bytes().escape_ascii().to_string());
+        let path = names.filter(|name| !name.is_empty()).collect::<Vec<_>>().join("/");
+        Ok(format!("inode {}: bytes beside the records of \"{path}\"", ino.0))
+    }
+
+    /// Removes the backing files that changes have dropped. The index says so durably by now.
+    pub(super) fn bury(&self, writer: &mut Writer) -> Result<(), Error> {
+        let path = self.layout.index();
+        let sql = |error: rusqlite::Error| Error::sql(&path, &error);
+        let graves = index::graves(&writer.conn).map_err(sql)?;
+        for &ino in &graves {
+            if index::content_of(&writer.conn, ino).map_err(sql)?.is_none() {
+                self.content.evict(ino)?;
+            }
+        }
+        writer.buried(&graves).map_err(sql)
+    }
+
+    /// Moves what no row knows to `lost+found/`.
+    pub(super) fn move_unknown(
+        &mut self,
+        unknown: Vec<(Ino, String)>,
+        strange: Vec<PathBuf>,
+    ) -> Result<(), Error> {
+        let count = unknown.len() + strange.len();
+        for (ino, why) in unknown {
+            if self.content.exists(ino) {
+                self.lost.keep_content(&self.content, ino, &why)?;
+            }
+        }
+        for path in strange {
+            self.lost.keep(&path, "found among the backing files, but not one of them")?;
+        }
+        if count > 0 {
+            let dir = self.layout.lost();
+            self.notice(format!(
+                "{count} files among the backing files are known to no row; they are in {}, and \
+                 INDEX.txt there says what is known of them",
+                dir.display()
+            ));
+        }
+        Ok(())
+    }
+}
