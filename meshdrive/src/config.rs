@@ -5,7 +5,12 @@ use crate::{
     failure::{Attempt, Failure, Outcome},
 };
 use serde::Deserialize;
-use std::{fs, path::Path, str::FromStr, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 /// Everything that can be configured. An unknown key is an error: a typo must not go unnoticed.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -15,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) read: Read,
     pub(crate) upload: Upload,
     pub(crate) download: Download,
+    pub(crate) cloud: Cloud,
     pub(crate) mount: MountSection,
     pub(crate) stop: Stop,
     pub(crate) log: Log,
@@ -54,10 +60,17 @@ pub(crate) struct Download {
     pub(crate) limit: Option<Size>,
 }
 
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cloud {
+    /// A PEM file of certificates to trust beside the system's, for a store of one's own.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MountSection {
-    /// Threads that answer the kernel, 1 to 16.
+    /// Threads that answer the kernel, 1 to 8.
     pub(crate) threads: u8,
     /// Let other users of this machine into the drive.
     pub(crate) allow_other: bool,
@@ -227,8 +240,8 @@ impl Config {
         if self.cache.size.0 < CACHE_MIN {
             return Err(format!("cache.size is below {CACHE_MIN} bytes (16 MiB)"));
         }
-        if !(1..=16).contains(&self.mount.threads) {
-            return Err("mount.threads is not between 1 and 16".into());
+        if !(1..=8).contains(&self.mount.threads) {
+            return Err("mount.threads is not between 1 and 8".into());
         }
         for (key, limit) in
             [("upload.limit", self.upload.limit), ("download.limit", self.download.limit)]
@@ -281,6 +294,8 @@ mod tests {
             limit = "1 MB"
             [download]
             limit = "2 MB"
+            [cloud]
+            ca_file = "/etc/ca.pem"
             [mount]
             threads = 4
             allow_other = true
@@ -296,6 +311,7 @@ mod tests {
         assert_eq!(config.read.deadline.millis(), 10_000);
         assert_eq!(config.upload.limit, Some(Size(1_000_000)));
         assert_eq!(config.download.limit, Some(Size(2_000_000)));
+        assert_eq!(config.cloud.ca_file, Some("/etc/ca.pem".into()));
         assert_eq!(config.mount, MountSection { threads: 4, allow_other: true });
         assert_eq!(config.stop.deadline.millis(), 120_000);
         assert_eq!(config.log.format, LogFormat::Json);

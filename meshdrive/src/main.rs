@@ -1,1 +1,30 @@
-fn main() {}
+//! Meshdrive: a full cloud store as a local drive. Command line, background daemon, cloud store.
+
+mod checkup;
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod daemon;
+mod dirs;
+mod drives;
+mod export;
+mod failure;
+mod mounts;
+mod render;
+mod store;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Every TLS configuration of the process uses ring; the only error is "already installed".
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match commands::run(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(failure) => {
+            render::talk(failure.render());
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}

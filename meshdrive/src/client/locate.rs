@@ -1,0 +1,126 @@
+//! Which drive, and where in it: from a drive's name, a mountpoint, or a path below one.
+
+use crate::{
+    dirs::{Dirs, Label},
+    drives,
+    failure::{Failure, Kind, Outcome},
+    mounts,
+};
+use protocol::control::PathText;
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// A drive, and a place in it (empty: its root).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) label: Label,
+    pub(crate) path: PathText,
+}
+
+impl Place {
+    fn root(label: Label) -> Place {
+        Place { label, path: super::root() }
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.path.as_bytes().is_empty()
+    }
+}
+
+/// What `text` means: a path if it looks like one or lies in a mounted drive, else a drive's name.
+pub(crate) fn place(dirs: &Dirs, text: &OsStr) -> Outcome<Place> {
+    if let Some(label) = as_label(dirs, text) {
+        return Ok(Place::root(label));
+    }
+    path(Path::new(text))
+}
+
+/// Like [`place`]; without a text, the only mounted drive.
+pub(crate) fn place_or_only(dirs: &Dirs, text: Option<&OsString>) -> Outcome<Place> {
+    text.map_or_else(|| only(dirs).map(Place::root), |text| place(dirs, text))
+}
+
+/// A path below the mountpoint of a drive. It need not exist, but its parent must.
+pub(crate) fn path(path: &Path) -> Outcome<Place> {
+    let real = resolve(path)?;
+    let best = mounts::all()?
+        .into_iter()
+        .filter(|entry| real.starts_with(&entry.mountpoint))
+        .max_by_key(|entry| entry.mountpoint.components().count());
+    let found = best.and_then(|entry| Some((entry.label()?, entry.mountpoint)));
+    let Some((label, mountpoint)) = found else {
+        return Err(Failure::new(
+            Kind::NotMounted,
+            format!("{} is not in a mounted drive", real.display()),
+        )
+        .hint("name a path below the directory where a drive is mounted; `meshdrive drive list` shows them"));
+    };
+    let below = real.strip_prefix(&mountpoint).unwrap_or(Path::new(""));
+    Ok(Place { label, path: PathText::from_bytes(below.as_os_str().as_bytes().to_vec()) })
+}
+
+/// The drive of a name or mountpoint, for `unmount`. The mountpoint may be dead.
+pub(crate) fn drive(dirs: &Dirs, text: &OsStr) -> Outcome<Label> {
+    if let Some(label) = as_label(dirs, text) {
+        return Ok(label);
+    }
+    let absolute = std::path::absolute(Path::new(text)).unwrap_or_else(|_| PathBuf::from(text));
+    let at = mounts::at(&absolute)?.and_then(|entry| entry.label());
+    match at {
+        Some(label) => Ok(label),
+        None => {
+            let place = path(Path::new(text))?;
+            if place.is_root() {
+                return Ok(place.label);
+            }
+            Err(Failure::usage(format!("{} is not a mountpoint", absolute.display()))
+                .hint(format!("it lies in the drive {}; unmount that by its name", place.label)))
+        }
+    }
+}
+
+/// The only mounted drive.
+pub(crate) fn only(dirs: &Dirs) -> Outcome<Label> {
+    let mut running = drives::running(dirs)?;
+    match (running.pop(), running.is_empty()) {
+        (Some(label), true) => Ok(label),
+        (Some(_), false) => Err(Failure::usage("several drives are mounted")
+            .hint("name the one you mean; `meshdrive drive list` shows them")),
+        (None, _) => Err(Failure::new(Kind::NotMounted, "no drive is mounted")
+            .hint("mount one with `meshdrive mount NAME DIRECTORY`; `meshdrive drive list` shows their names")),
+    }
+}
+
+fn as_label(dirs: &Dirs, text: &OsStr) -> Option<Label> {
+    let label: Label = text.to_str()?.parse().ok()?;
+    drives::is_known(dirs, &label).then_some(label)
+}
+
+/// Absolute and without symlinks above the last component: the object meant is the link itself.
+fn resolve(path: &Path) -> Outcome<PathBuf> {
+    let real = |path: &Path| {
+        std::fs::canonicalize(path).map_err(|error| {
+            let dead = error.raw_os_error() == Some(libc::ENOTCONN);
+            let failure = Failure::general(format!("cannot reach {}: {error}", path.display()));
+            if dead {
+                failure.hint("its daemon has died; mount the drive again to recover it")
+            } else {
+                failure
+            }
+        })
+    };
+    match (path.file_name(), path.parent()) {
+        (Some(name), Some(parent)) if !path.as_os_str().as_bytes().ends_with(b"/") => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let place = real(parent)?.join(name);
+            // The mountpoint itself may have been reached through a symlink.
+            let link = std::fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_symlink());
+            let inside = mounts::ours()?.iter().any(|(_, mount)| place.starts_with(mount));
+            if link && !inside { real(&place) } else { Ok(place) }
+        }
+        _ => real(path),
+    }
+}

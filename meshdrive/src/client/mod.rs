@@ -1,0 +1,126 @@
+//! Talks to the daemon of a mounted drive.
+
+pub(crate) mod locate;
+
+use crate::{
+    dirs::{Dirs, Label},
+    failure::{Failure, Kind, Outcome},
+};
+use protocol::control::{
+    CONTROL_PATH, DriveStatus, PathText, Refusal, RefusalCode, Reply, Request,
+};
+use std::{path::PathBuf, time::Duration};
+
+/// How long a daemon may take to take the connection: it is on this machine.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long an answer that waits for nothing may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// A connection to the daemon of one drive.
+pub(crate) struct Control {
+    http: reqwest::Client,
+    label: Label,
+    socket: PathBuf,
+}
+
+impl Control {
+    /// Does not connect yet; the first question does.
+    pub(crate) fn new(dirs: &Dirs, label: &Label) -> Outcome<Control> {
+        let socket = dirs.socket(label);
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.as_path())
+            .connect_timeout(CONNECT_LIMIT)
+            .build()
+            .map_err(|error| Failure::general(format!("cannot make a local client: {error}")))?;
+        Ok(Control { http, label: label.clone(), socket })
+    }
+
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
+    }
+
+    pub(crate) async fn ask(&self, request: Request) -> Outcome<Reply> {
+        let mut post = self.http.post(format!("http://meshdrive{CONTROL_PATH}")).json(&request);
+        if !waits(&request) {
+            post = post.timeout(ANSWER_LIMIT);
+        }
+        let answer = post.send().await.map_err(|error| self.unreached(&error))?;
+        if answer.status().is_success() {
+            return answer.json().await.map_err(|error| self.unreadable(&error));
+        }
+        let refusal: Refusal = answer.json().await.map_err(|error| self.unreadable(&error))?;
+        Err(from_refusal(refusal))
+    }
+
+    pub(crate) async fn status(&self) -> Outcome<DriveStatus> {
+        match self.ask(Request::Status).await? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// For a reply of the wrong kind: two versions of the program talk to each other.
+    pub(crate) fn unexpected(&self, reply: &Reply) -> Failure {
+        Failure::general(format!("the daemon of {} gave an unexpected answer: {reply:?}", self.label))
+            .hint("unmount and mount the drive, so that the daemon is of the same version")
+    }
+
+    fn unreadable(&self, error: &reqwest::Error) -> Failure {
+        Failure::general(format!("cannot read the answer of the daemon of {}: {error}", self.label))
+            .hint("unmount and mount the drive, so that the daemon is of the same version")
+    }
+
+    fn unreached(&self, error: &reqwest::Error) -> Failure {
+        if error.is_timeout() && !error.is_connect() {
+            return Failure::general(format!("the daemon of {} does not answer", self.label))
+                .hint("see its log, or run `meshdrive doctor`");
+        }
+        if error.is_connect() {
+            return not_mounted(&self.label);
+        }
+        Failure::general(format!(
+            "lost the daemon of {} at {}: {error}",
+            self.label,
+            self.socket.display()
+        ))
+        .hint("see its log; mount the drive again if it is gone")
+    }
+}
+
+pub(crate) fn not_mounted(label: &Label) -> Failure {
+    Failure::new(Kind::NotMounted, format!("the drive {label} is not mounted"))
+        .hint(format!("mount it with `meshdrive mount {label} DIRECTORY`"))
+}
+
+/// Requests that wait for the network or the kernel.
+fn waits(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Sync { .. }
+            | Request::Unmount(_)
+            | Request::Untrash(_)
+            | Request::Versions { .. }
+            | Request::Trash
+            | Request::Restore { .. }
+    )
+}
+
+fn from_refusal(refusal: Refusal) -> Failure {
+    let kind = match refusal.code {
+        RefusalCode::Failed | RefusalCode::NotFound => Kind::General,
+        RefusalCode::Unsent => Kind::Unsent,
+        RefusalCode::Offline => Kind::Offline,
+        RefusalCode::Busy => Kind::Busy,
+        RefusalCode::Invalid => Kind::Usage,
+    };
+    let failure = Failure::new(kind, refusal.message);
+    match refusal.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// The root of a drive.
+pub(crate) fn root() -> PathText {
+    PathText::Text(String::new())
+}

@@ -1,0 +1,73 @@
+//! A file per verb.
+
+pub(crate) mod doctor;
+pub(crate) mod drive;
+pub(crate) mod evict;
+pub(crate) mod export;
+pub(crate) mod manual;
+pub(crate) mod mount;
+pub(crate) mod pause;
+pub(crate) mod pin;
+pub(crate) mod restore;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod sync;
+pub(crate) mod unmount;
+pub(crate) mod versions;
+
+use crate::{
+    cli::{Cli, Verb},
+    config::Config,
+    dirs::Dirs,
+    failure::{Attempt, Outcome},
+};
+use std::{future::Future, path::PathBuf, process::ExitCode};
+
+/// What every command may need.
+pub(crate) struct App {
+    pub(crate) dirs: Dirs,
+    pub(crate) detached: bool,
+    config_file: Option<PathBuf>,
+}
+
+impl App {
+    /// The configuration. Only commands that use it fail when it is wrong.
+    pub(crate) fn config(&self) -> Outcome<Config> {
+        Config::load(self.config_file.as_deref(), &self.dirs)
+    }
+}
+
+pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
+    let dirs = Dirs::new(cli.home.as_deref())?;
+    let app = App { dirs, detached: cli.detached, config_file: cli.config };
+    match cli.verb {
+        Verb::Serve(args) => serve::run(&app, args)?,
+        Verb::Mount(args) => mount::run(&app, args)?,
+        Verb::Drive(verb) => wait(drive::run(&app, verb))?,
+        Verb::Unmount(args) => return wait(unmount::run(&app, args)),
+        Verb::Status(args) => return wait(status::run(&app, args)),
+        Verb::Sync(args) => return wait(sync::run(&app, args)),
+        Verb::Pause(args) => wait(pause::run(&app, args, true))?,
+        Verb::Resume(args) => wait(pause::run(&app, args, false))?,
+        Verb::Pin(args) => wait(pin::run(&app, args, true))?,
+        Verb::Unpin(args) => wait(pin::run(&app, args, false))?,
+        Verb::Pins(args) => wait(pin::list(&app, args))?,
+        Verb::Evict(args) => wait(evict::run(&app, args))?,
+        Verb::Versions(args) => wait(versions::run(&app, args))?,
+        Verb::Restore(args) => wait(restore::run(&app, args))?,
+        Verb::Doctor(args) => return wait(doctor::run(&app, args)),
+        Verb::Export(args) => return export::run(&app, args),
+        Verb::Completions(args) => manual::completions(args)?,
+        Verb::Man(args) => manual::pages(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command that talks to a daemon or a store: one thread is plenty.
+fn wait<T>(command: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .attempt(|| "cannot start the runtime".into())?
+        .block_on(command)
+}

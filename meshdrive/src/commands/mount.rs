@@ -1,0 +1,123 @@
+//! `meshdrive mount`
+
+use super::App;
+use crate::{
+    config::{Config, Size, Span},
+    daemon::{self, Plan, ready},
+    dirs::{Label, private_dir},
+    drives,
+    failure::{Attempt, Failure, Outcome},
+    render::{self, progress::Line},
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Returns when the drive answers; a daemon in the background serves it from then on. As a service, use
+--foreground: SIGTERM sends what is unsent, unmounts and ends.")]
+pub(crate) struct Args {
+    /// Name of the drive
+    #[arg(value_name = "DRIVE")]
+    drive: Label,
+    /// An empty folder
+    #[arg(value_name = "DIRECTORY")]
+    mountpoint: PathBuf,
+    /// Stay in the foreground and log to stderr, for services
+    #[arg(long, short)]
+    foreground: bool,
+    /// Refuse changes
+    #[arg(long)]
+    read_only: bool,
+    /// Let other users of this machine into the drive
+    #[arg(long)]
+    allow_other: bool,
+    /// Local space of the drive, for instance 10GiB
+    #[arg(long, value_name = "SIZE", env = "MESHDRIVE_CACHE_SIZE")]
+    cache_size: Option<Size>,
+    /// Free space to leave on the disk
+    #[arg(long, value_name = "SIZE", env = "MESHDRIVE_CACHE_FLOOR")]
+    cache_floor: Option<Size>,
+    /// How long a read of absent bytes may take, for instance 30s
+    #[arg(long, value_name = "TIME", env = "MESHDRIVE_READ_DEADLINE")]
+    read_deadline: Option<Span>,
+    /// The same while the store is known to be out of reach
+    #[arg(long, value_name = "TIME", env = "MESHDRIVE_OFFLINE_DEADLINE")]
+    offline_deadline: Option<Span>,
+    /// Quiet time after a file is closed before it is sent
+    #[arg(long, value_name = "TIME", env = "MESHDRIVE_SETTLE")]
+    settle: Option<Span>,
+    /// Bytes a second to send at most
+    #[arg(long, value_name = "SIZE", env = "MESHDRIVE_LIMIT_UP")]
+    limit_up: Option<Size>,
+    /// Bytes a second to fetch at most
+    #[arg(long, value_name = "SIZE", env = "MESHDRIVE_LIMIT_DOWN")]
+    limit_down: Option<Size>,
+    /// Trust these certificates too (a PEM file)
+    #[arg(long, value_name = "FILE", env = "MESHDRIVE_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// Which messages to log: error, warn, info, debug, or a filter
+    #[arg(long, value_name = "FILTER", env = "MESHDRIVE_LOG")]
+    log: Option<String>,
+}
+
+pub(crate) fn run(app: &App, args: Args) -> Outcome {
+    drives::require(&app.dirs, &args.drive)?;
+    let mountpoint = absolute(&args.mountpoint)?;
+    let (label, foreground, read_only) = (args.drive.clone(), args.foreground, args.read_only);
+    let config = configure(app.config()?, args)?;
+    if !foreground && !app.detached {
+        return start(app, &label);
+    }
+    daemon::run(&Plan {
+        dirs: app.dirs.clone(),
+        config,
+        label,
+        mountpoint,
+        read_only,
+        detached: app.detached,
+    })
+}
+
+fn absolute(path: &Path) -> Outcome<PathBuf> {
+    std::path::absolute(path).attempt(|| format!("cannot resolve {}", path.display()))
+}
+
+/// Flags and environment over the file.
+fn configure(mut config: Config, args: Args) -> Outcome<Config> {
+    fn set<T>(place: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *place = value;
+        }
+    }
+    set(&mut config.cache.size, args.cache_size);
+    set(&mut config.cache.floor, args.cache_floor);
+    set(&mut config.read.deadline, args.read_deadline);
+    set(&mut config.read.offline_deadline, args.offline_deadline);
+    set(&mut config.upload.settle, args.settle);
+    set(&mut config.upload.limit, args.limit_up.map(Some));
+    set(&mut config.download.limit, args.limit_down.map(Some));
+    set(&mut config.log.level, args.log);
+    set(&mut config.cloud.ca_file, args.ca_file.map(Some));
+    if let Some(file) = &mut config.cloud.ca_file {
+        *file = absolute(file)?;
+    }
+    config.mount.allow_other |= args.allow_other;
+    config.check().map_err(Failure::usage)?;
+    Ok(config)
+}
+
+/// Starts this program again as the daemon, with the same arguments.
+fn start(app: &App, label: &Label) -> Outcome {
+    private_dir(&app.dirs.drive_state(label))?;
+    let program = std::env::current_exe().attempt(|| "cannot find this program".into())?;
+    let mut command = Command::new(program);
+    command.arg("--detached").args(std::env::args_os().skip(1));
+    let line = Line::new(format!("mounting {label}"));
+    let text = ready::start(&mut command, &app.dirs.log_file(label))?;
+    drop(line);
+    render::talk(text);
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Answers the control socket.
+
+use super::{convert, drive::Drive, history, socket::Clerk};
+use crate::{mounts, render::sentence};
+use fs_core::{Answer, Command, FsError, Response};
+use protocol::control::{
+    DriveStatus, PathText, Refusal, RefusalCode, Reply, Request, Unmount, Unmounted,
+};
+use std::{sync::Arc, time::Duration};
+
+/// Pending nodes up to which files and folders are told apart: what the core lists at most.
+const COUNTED_MAX: u64 = 1_000;
+/// After the unmount, how long a change that slipped in at the last moment may take to be sent.
+const LATE_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub(crate) struct Desk(Arc<Drive>);
+
+impl Desk {
+    pub(crate) fn new(drive: Arc<Drive>) -> Desk {
+        Desk(drive)
+    }
+}
+
+impl Clerk for Desk {
+    async fn answer(&self, request: Request) -> Result<Reply, Refusal> {
+        let drive = &*self.0;
+        match request {
+            Request::Status => Ok(Reply::Status(Box::new(status(drive).await?))),
+            Request::Path { path } => {
+                match drive.command(&path, Command::PathStatus).await? {
+                    Answer::Path(status) => Ok(Reply::Path(convert::path(status))),
+                    other => Err(odd(&other)),
+                }
+            }
+            Request::Pin { path, on } => {
+                drive.command(&path, |path| Command::Pin(path, on)).await.map(|_| Reply::Done)
+            }
+            Request::Pins => files(drive, Command::Pins).await,
+            Request::Pending => files(drive, Command::PendingList).await,
+            Request::Evict { path } => evict(drive, &path).await.map(|bytes| Reply::Freed { bytes }),
+            Request::Sync { path } => {
+                drive.command(&path, Command::Sync).await.map(|_| Reply::Done)
+            }
+            Request::Pause { on } => {
+                drive.core(Command::Pause(on)).await.map_err(|error| drive_refusal(drive, error))?;
+                Ok(Reply::Done)
+            }
+            Request::Versions { path } => history::versions(drive, &path).await,
+            Request::Restore { path, rev } => history::restore(drive, &path, rev).await,
+            Request::Trash => history::trash(drive).await,
+            Request::Untrash(ask) => history::untrash(drive, &ask).await,
+            Request::Unmount(ask) => unmount(&self.0, ask).await,
+        }
+    }
+}
+
+/// An answer of a kind that the question cannot have: a bug.
+pub(super) fn odd(answer: &Answer) -> Refusal {
+    Refusal {
+        code: RefusalCode::Failed,
+        message: format!("the drive gave an unexpected answer: {answer:?}"),
+        hint: Some("please report this".into()),
+    }
+}
+
+pub(super) fn drive_refusal(drive: &Drive, error: FsError) -> Refusal {
+    convert::refusal(&PathText::Text(drive.label.to_string()), error)
+}
+
+async fn files(drive: &Drive, command: Command) -> Result<Reply, Refusal> {
+    let answer = drive.core(command).await.map_err(|error| drive_refusal(drive, error))?;
+    match answer {
+        Answer::Pins(files) | Answer::Pending(files) => {
+            Ok(Reply::Files(files.into_iter().map(convert::file).collect()))
+        }
+        other => Err(odd(&other)),
+    }
+}
+
+async fn evict(drive: &Drive, path: &PathText) -> Result<u64, Refusal> {
+    match drive.command(path, Command::Evict).await? {
+        Answer::Freed(bytes) => Ok(bytes),
+        other => Err(odd(&other)),
+    }
+}
+
+/// The numbers and the sentence.
+pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
+    let answer = drive.core(Command::Status).await.map_err(|error| drive_refusal(drive, error))?;
+    let Answer::Status(core) = answer else { return Err(odd(&answer)) };
+    let mut status = convert::status(&core);
+    status.drive = drive.label.to_string();
+    status.mountpoint = drive.mountpoint.display().to_string();
+    status.pid = std::process::id();
+    status.version = env!("CARGO_PKG_VERSION").into();
+    status.offline_secs = drive.link.seen(core.online);
+    if (1..=COUNTED_MAX).contains(&core.pending_nodes)
+        && let Ok(Answer::Pending(files)) = drive.core(Command::PendingList).await
+        && files.len() as u64 == core.pending_nodes
+    {
+        let folders = files.iter().filter(|file| file.dir).count() as u64;
+        status.pending_folders = Some(folders);
+        status.pending_files = Some(core.pending_nodes - folders);
+    }
+    status.all_in_cloud = sentence::all_in_cloud(&status);
+    status.sentence = sentence::of_drive(&status);
+    Ok(status)
+}
+
+/// Unmounts when nothing is unsent (or that may stay), then frees the cache and ends the daemon.
+async fn unmount(drive: &Arc<Drive>, ask: Unmount) -> Result<Reply, Refusal> {
+    let _one = drive.unmounting.lock().await;
+    let before = status(drive).await?;
+    if before.pending_nodes > 0 && !ask.keep_pending {
+        return Err(unsent(drive, &before));
+    }
+    detach(drive).await?;
+    // Nothing can be written any more. What slipped in since the look above is sent now, or by the
+    // next mount: it is on the disk.
+    let mut after = status(drive).await?;
+    if after.pending_nodes > 0 && !ask.keep_pending {
+        let root = PathText::Text(String::new());
+        let sent = drive.command(&root, Command::Sync);
+        let _ = tokio::time::timeout(LATE_LIMIT, sent).await;
+        after = status(drive).await?;
+    }
+    let freed_bytes = if ask.keep_cache {
+        0
+    } else {
+        evict(drive, &PathText::Text(String::new())).await.unwrap_or_else(|refusal| {
+            tracing::warn!(why = refusal.message, "the local contents could not be freed");
+            0
+        })
+    };
+    drive.quit.notify_one();
+    Ok(Reply::Unmounted(Unmounted { freed_bytes, kept_pending: after.pending_nodes }))
+}
+
+fn unsent(drive: &Drive, status: &DriveStatus) -> Refusal {
+    let code = if status.online { RefusalCode::Unsent } else { RefusalCode::Offline };
+    Refusal {
+        code,
+        message: format!("{} stays mounted: {}", drive.label, status.sentence),
+        hint: Some(format!(
+            "wait, or `meshdrive unmount {} --keep-pending`: the changes stay on this device and \
+             are sent by the next mount",
+            drive.label
+        )),
+    }
+}
+
+async fn detach(drive: &Arc<Drive>) -> Result<(), Refusal> {
+    let held = Arc::clone(drive);
+    let detached = tokio::task::spawn_blocking(move || held.mount.unmount(false)).await;
+    let error = match detached {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(error) => return Err(failed(format!("cannot unmount {}: {error}", drive.label))),
+    };
+    if !matches!(error, fuse_linux::MountError::Busy(_)) {
+        return Err(failed(error.to_string()));
+    }
+    let mountpoint = drive.mountpoint.clone();
+    let holders = tokio::task::spawn_blocking(move || mounts::holders(&mountpoint)).await;
+    let holders = holders.unwrap_or_default();
+    let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
+    Err(Refusal {
+        code: RefusalCode::Busy,
+        message: format!("{} is in use{by}; it stays mounted", drive.mountpoint.display()),
+        hint: Some("close what uses it (a shell may stand in it), then unmount again".into()),
+    })
+}
+
+fn failed(message: String) -> Refusal {
+    Refusal { code: RefusalCode::Failed, message, hint: None }
+}
+
+impl Drive {
+    /// Asks the core.
+    pub(super) async fn core(&self, command: Command) -> Result<Answer, FsError> {
+        match self.port.ask(fs_core::Request::Control(command)).await? {
+            Response::Answer(answer) => Ok(answer),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Asks the core about a path.
+    pub(super) async fn command(
+        &self,
+        path: &PathText,
+        command: impl FnOnce(Vec<fs_core::Name>) -> Command,
+    ) -> Result<Answer, Refusal> {
+        let components = convert::components(path)?;
+        self.core(command(components)).await.map_err(|error| convert::refusal(path, error))
+    }
+}

@@ -1,0 +1,71 @@
+//! One daemon a drive: a lock that dies with its process.
+
+use crate::failure::{Attempt, Failure, Kind, Outcome};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::ErrorKind,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// # Errors
+    /// `Busy` when another process has it.
+    pub(crate) fn take(path: &Path) -> Outcome<Lock> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .attempt(|| format!("cannot open {}", path.display()))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(Errno::WOULDBLOCK) => {
+                Err(Failure::new(Kind::Busy, format!("{} is locked", path.display())))
+            }
+            Err(error) => Err(error).attempt(|| format!("cannot lock {}", path.display())),
+        }
+    }
+}
+
+/// Whether a daemon has the lock.
+pub(crate) fn is_held(path: &Path) -> Outcome<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        other => other.attempt(|| format!("cannot open {}", path.display()))?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error).attempt(|| format!("cannot look at the lock {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_has_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lock");
+        assert!(!is_held(&path).unwrap());
+        let lock = Lock::take(&path).unwrap();
+        assert!(is_held(&path).unwrap());
+        assert_eq!(Lock::take(&path).unwrap_err().kind, Kind::Busy);
+        drop(lock);
+        assert!(!is_held(&path).unwrap());
+        Lock::take(&path).unwrap();
+    }
+}

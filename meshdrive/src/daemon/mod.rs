@@ -1,0 +1,258 @@
+//! The daemon of one mounted drive: configuration -> stores -> engine -> mount -> control socket, and
+//! back down in the opposite order.
+
+mod convert;
+mod desk;
+mod drive;
+mod history;
+pub(crate) mod lock;
+mod logs;
+pub(crate) mod ready;
+mod socket;
+mod stop;
+mod watch;
+
+use crate::{
+    config::Config,
+    dirs::{Dirs, Label, private_dir},
+    failure::{Attempt, Failure, Kind, Outcome},
+    mounts,
+};
+use desk::Desk;
+use drive::{Drive, Link};
+use engine::{Engine, EngineConfig};
+use fuse_linux::{Mount, MountConfig, MountError};
+use ready::Ready;
+use sd_notify::NotifyState;
+use socket::Socket;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{runtime::Runtime, sync::Notify};
+
+/// Threads of the runtime: the network and the control socket. The kernel has threads of its own.
+const RUNTIME_THREADS: usize = 2;
+/// How long a fresh mount may take to answer its first question.
+const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long running control requests may take to end, and tasks of the runtime after that.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What to mount, and how.
+pub(crate) struct Plan {
+    pub(crate) dirs: Dirs,
+    pub(crate) config: Config,
+    pub(crate) label: Label,
+    pub(crate) mountpoint: PathBuf,
+    pub(crate) read_only: bool,
+    /// In the background: stdout is the pipe of the starting `mount`.
+    pub(crate) detached: bool,
+}
+
+/// Runs until the drive is unmounted, by command, by signal or from outside.
+pub(crate) fn run(plan: &Plan) -> Outcome {
+    let ready = if plan.detached { Ready::Pipe } else { Ready::Terminal };
+    prepare(plan).and_then(|lock| live(plan, &ready, lock)).map_err(|failure| {
+        tracing::error!("{}", failure.render());
+        ready.fail(failure)
+    })
+}
+
+/// Everything before the first thread: log, limits, lock, a clean place.
+fn prepare(plan: &Plan) -> Outcome<lock::Lock> {
+    private_dir(&plan.dirs.drive_state(&plan.label))?;
+    let file = plan.detached.then(|| plan.dirs.log_file(&plan.label));
+    logs::start(&plan.config.log, file.as_deref())?;
+    if plan.detached {
+        // Away from the terminal, so that closing it does not end the drive.
+        rustix::process::setsid().attempt(|| "cannot leave the terminal".into())?;
+    }
+    raise_descriptor_limit();
+    let lock = lock::Lock::take(&plan.dirs.lock_file(&plan.label))
+        .map_err(|failure| explain_lock(failure, &plan.label))?;
+    recover(&plan.label, &plan.mountpoint)?;
+    // No folder of the caller's is kept in use by the daemon.
+    std::env::set_current_dir("/").attempt(|| "cannot change to the root directory".into())?;
+    Ok(lock)
+}
+
+/// Many open files are backed by a descriptor each; the usual soft limit is 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays low");
+    }
+}
+
+fn explain_lock(failure: Failure, label: &Label) -> Failure {
+    if failure.kind != Kind::Busy {
+        return failure;
+    }
+    let at = mounts::ours().unwrap_or_default().into_iter().rev().find(|(of, _)| of == label);
+    let place = at.map(|(_, at)| format!(" at {}", at.display())).unwrap_or_default();
+    Failure::new(Kind::Busy, format!("the drive {label} is mounted already{place}"))
+        .hint(format!("unmount it first with `meshdrive unmount {label}`"))
+}
+
+/// Takes away what a crash left: a dead mount at the mountpoint, and dead mounts of this drive
+/// elsewhere (we have its lock, so nobody serves them).
+fn recover(label: &Label, mountpoint: &Path) -> Outcome {
+    fuse_linux::recover_dead_mount(mountpoint).map_err(mount_failure)?;
+    for (_, left) in mounts::ours()?.into_iter().filter(|(of, _)| of == label) {
+        fuse_linux::recover_dead_mount(&left).map_err(mount_failure)?;
+    }
+    Ok(())
+}
+
+fn live(plan: &Plan, ready: &Ready, lock: lock::Lock) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .attempt(|| "cannot start the runtime".into())?;
+    let done = start(plan, &runtime)
+        .and_then(|(drive, socket)| runtime.block_on(serve(plan, ready, drive, socket)));
+    runtime.shutdown_timeout(GOODBYE_LIMIT);
+    // Last of all: whoever waits for the lock may open the same files now.
+    drop(lock);
+    done
+}
+
+/// Builds the drive from the disk up. On a failure everything built so far is taken down again.
+fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
+    let _inside = runtime.enter();
+    let label = &plan.label;
+    let cloud = crate::store::open(&plan.dirs, &plan.config, label)?;
+    let state = plan.dirs.drive_state(label);
+    let local = cache::DiskStore::open(&state, cache_options(&plan.config))
+        .attempt(|| format!("cannot open the local state in {}", state.display()))?;
+    let local: Arc<dyn cache::LocalStore> = Arc::new(local);
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed)
+        .map_err(|error| Failure::general(format!("cannot get random bytes: {error}")))?;
+    let engine = Engine::start(EngineConfig {
+        limits: limits(&plan.config),
+        local: Arc::clone(&local),
+        cloud: Arc::clone(&cloud),
+        seed: u64::from_le_bytes(seed),
+        runtime: runtime.handle().clone(),
+    })
+    .attempt(|| format!("cannot start the drive {label} from {}", state.display()))?;
+    let port = engine.port();
+    let config = MountConfig {
+        mountpoint: plan.mountpoint.clone(),
+        fs_name: mounts::source(label),
+        allow_other: plan.config.mount.allow_other,
+        read_only: plan.read_only,
+        threads: usize::from(plan.config.mount.threads),
+    };
+    let mount = Mount::new(&config, port.clone()).map_err(mount_failure)?;
+    engine.attach(mount.driver());
+    first_answer(mount.path())?;
+    let socket = Socket::bind(&plan.dirs.socket(label))?;
+    let drive = Drive {
+        label: label.clone(),
+        mountpoint: mount.path().into(),
+        port,
+        engine,
+        mount,
+        local,
+        cloud,
+        link: Link::default(),
+        unmounting: tokio::sync::Mutex::default(),
+        quit: Notify::new(),
+    };
+    Ok((Arc::new(drive), socket))
+}
+
+fn cache_options(_config: &Config) -> cache::Options {
+    cache::Options::default()
+}
+
+fn limits(config: &Config) -> fs_core::Limits {
+    let owner = fs_core::Owner {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
+    fs_core::Limits {
+        cache_bytes: config.cache.size.0,
+        disk_floor: config.cache.floor.0,
+        read_deadline_ms: config.read.deadline.millis(),
+        offline_deadline_ms: config.read.offline_deadline.millis(),
+        settle_ms: config.upload.settle.millis(),
+        owner,
+        ..fs_core::Limits::default()
+    }
+}
+
+/// The mount must answer before anybody is told that it is there.
+fn first_answer(mountpoint: &Path) -> Outcome {
+    let (answered, answer) = std::sync::mpsc::sync_channel(1);
+    let path = mountpoint.to_path_buf();
+    std::thread::spawn(move || answered.send(std::fs::metadata(&path).map(|_| ())));
+    match answer.recv_timeout(FIRST_ANSWER_LIMIT) {
+        Ok(done) => done.attempt(|| format!("the mount at {} fails", mountpoint.display())),
+        Err(_) => Err(Failure::general(format!(
+            "the mount at {} does not answer",
+            mountpoint.display()
+        ))
+        .hint("see the log, and try again; `meshdrive doctor` looks for causes")),
+    }
+}
+
+async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) -> Outcome {
+    let mut signals = stop::Signals::listen()?;
+    let goodbye = Arc::new(Notify::new());
+    let until = Arc::clone(&goodbye);
+    let control = tokio::spawn(
+        socket.serve(Desk::new(Arc::clone(&drive)), async move { until.notified().await }),
+    );
+    let text = format!("Mounted {} at {}.", drive.label, drive.mountpoint.display());
+    tracing::info!("{text}");
+    ready.tell(&text)?;
+    watch::notify(&[NotifyState::Ready, NotifyState::Status(&text)]);
+    let mut failed = None;
+    tokio::select! {
+        () = drive.quit.notified() => tracing::info!("unmounted"),
+        () = signals.next() => {
+            tracing::info!("told to stop");
+            stop::stop(&drive, &mut signals, plan.config.stop.deadline.0).await;
+        }
+        end = watch::watch(&drive) => match end {
+            watch::End::Unmounted => tracing::warn!("unmounted from outside; saving and ending"),
+            watch::End::Failed => failed = Some(core_failure(&drive.label)),
+        }
+    }
+    goodbye.notify_one();
+    let _ = tokio::time::timeout(GOODBYE_LIMIT, control).await;
+    let closed = tokio::task::spawn_blocking(move || close(&drive)).await;
+    let closed = closed.unwrap_or_else(|error| Err(Failure::general(error)));
+    failed.map_or(closed, Err)
+}
+
+/// The kernel first, then the engine, so that no request finds it gone.
+fn close(drive: &Drive) -> Outcome {
+    if let Err(error) = drive.mount.unmount(true) {
+        tracing::warn!(%error, "the mount is left behind; the next mount recovers it");
+    }
+    drive.engine.shutdown().attempt(|| format!("cannot close the local state of {}", drive.label))
+}
+
+fn core_failure(label: &Label) -> Failure {
+    Failure::general(format!("the drive {label} has failed and was unmounted"))
+        .hint("nothing that was acknowledged is lost; see the log, and mount it again")
+}
+
+fn mount_failure(error: MountError) -> Failure {
+    let kind = match &error {
+        MountError::Busy(_) | MountError::AlreadyMounted { .. } => Kind::Busy,
+        MountError::Missing(_) | MountError::NotDirectory(_) | MountError::NotEmpty(_) => {
+            Kind::Usage
+        }
+        _ => Kind::General,
+    };
+    Failure::new(kind, error)
+}

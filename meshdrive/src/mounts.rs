@@ -1,0 +1,163 @@
+//! What is mounted where, from `/proc/self/mountinfo` (proc(5)). Reading it never touches a mount, so
+//! a dead or slow one cannot hold us up.
+
+use crate::{
+    dirs::Label,
+    failure::{Attempt, Outcome},
+};
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// The source of our mounts is this and the drive's label.
+const SOURCE_PREFIX: &str = "meshdrive:";
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct MountEntry {
+    pub(crate) mountpoint: PathBuf,
+    pub(crate) source: String,
+}
+
+impl MountEntry {
+    /// The drive, when it is one of ours.
+    pub(crate) fn label(&self) -> Option<Label> {
+        self.source.strip_prefix(SOURCE_PREFIX)?.parse().ok()
+    }
+}
+
+/// The name under which the kernel shows a drive's mount (first column of `df`).
+pub(crate) fn source(label: &Label) -> String {
+    format!("{SOURCE_PREFIX}{label}")
+}
+
+/// All mounts, later ones last (a later one hides an earlier one at the same place).
+pub(crate) fn all() -> Outcome<Vec<MountEntry>> {
+    let text = fs::read(MOUNTINFO).attempt(|| format!("cannot read {MOUNTINFO}"))?;
+    Ok(parse(&text))
+}
+
+/// Mounts of Meshdrive.
+pub(crate) fn ours() -> Outcome<Vec<(Label, PathBuf)>> {
+    let ours = |entry: MountEntry| Some((entry.label()?, entry.mountpoint));
+    Ok(all()?.into_iter().filter_map(ours).collect())
+}
+
+/// The mount that shows at `path`, if `path` is a mountpoint.
+pub(crate) fn at(path: &Path) -> Outcome<Option<MountEntry>> {
+    Ok(all()?.into_iter().rev().find(|entry| entry.mountpoint == path))
+}
+
+fn parse(text: &[u8]) -> Vec<MountEntry> {
+    text.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
+}
+
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+fn parse_line(line: &[u8]) -> Option<MountEntry> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let mountpoint = unescape(fields.nth(4)?);
+    fields.find(|field| *field == b"-")?;
+    let source = unescape(fields.nth(1)?);
+    Some(MountEntry {
+        mountpoint: PathBuf::from(OsString::from_vec(mountpoint)),
+        source: String::from_utf8_lossy(&source).into_owned(),
+    })
+}
+
+/// Undoes the kernel's `\040` for space, tab, newline and backslash.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let octal = |digits: &[u8]| {
+        digits.iter().try_fold(0_u8, |value, digit| match digit {
+            b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
+            _ => None,
+        })
+    };
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        match tail.get(..3).and_then(octal) {
+            Some(byte) if first == b'\\' => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                out.push(first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// Processes that use something below `mountpoint`, as far as this user may see: at most
+/// [`HOLDERS_MAX`], as `name (pid)`.
+pub(crate) fn holders(mountpoint: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let me = std::process::id();
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|&pid| pid != me && holds(pid, mountpoint))
+        .take(HOLDERS_MAX)
+        .map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            format!("{} ({pid})", name.trim())
+        })
+        .collect()
+}
+
+/// Processes named in a message.
+const HOLDERS_MAX: usize = 5;
+
+fn holds(pid: u32, mountpoint: &Path) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let links = ["cwd", "root", "exe"].map(|name| process.join(name));
+    let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    links
+        .into_iter()
+        .chain(open.map(|entry| entry.path()))
+        .filter_map(|link| fs::read_link(link).ok())
+        .any(|target| target.starts_with(mountpoint))
+        || maps(pid, mountpoint)
+}
+
+/// Whether a file below `mountpoint` is mapped into memory.
+fn maps(pid: u32, mountpoint: &Path) -> bool {
+    let needle = mountpoint.as_os_str().as_bytes();
+    fs::read(format!("/proc/{pid}/maps"))
+        .is_ok_and(|text| text.windows(needle.len()).any(|window| window == needle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_mountinfo() {
+        let text = b"36 35 98:0 / / rw,noatime shared:1 - ext4 /dev/vda rw\n\
+            50 36 0:44 / /mnt/my\\040drive rw,nosuid shared:2 master:1 - fuse meshdrive:work rw\n\
+            broken line\n";
+        let entries = parse(text);
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].label(), None);
+        assert_eq!(entries[1].mountpoint, Path::new("/mnt/my drive"));
+        assert_eq!(entries[1].label().unwrap().as_str(), "work");
+    }
+
+    #[test]
+    fn escapes() {
+        assert_eq!(unescape(b"a\\040b\\134c\\"), b"a b\\c\\");
+        assert_eq!(unescape(b"\\999\\777"), b"\\999\\777");
+    }
+
+    #[test]
+    fn the_root_is_mounted() {
+        assert!(at(Path::new("/")).unwrap().is_some());
+        assert!(at(Path::new("/no/such/place")).unwrap().is_none());
+    }
+}
