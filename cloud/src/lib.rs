@@ -1,5 +1,33 @@
-//! The far side: what a cloud store can do, whatever is behind it.
+//! The far side: what a cloud store can do, whatever is behind it. Behind it here: the native
+//! store, which seals everything on this device and speaks to a Meshdrive server; and decorators.
 
+mod chunk;
+mod chunker;
+mod client;
+mod code;
+mod commit;
+mod credentials;
+mod draft;
+mod fetch;
+mod keys;
+mod layout;
+mod manifest;
+mod membership;
+mod native;
+mod params;
+mod pieces;
+mod problem;
+mod recent;
+mod record;
+mod records;
+mod stage;
 mod store;
+mod tree;
 
+pub use client::{ClientOptions, Traffic};
+pub use code::{Code, JoinCode, RecoveryKey};
+pub use credentials::Credentials;
+pub use keys::DriveKey;
+pub use membership::{JOIN_CODE_LIFE, create_drive, invite, join};
+pub use native::NativeStore;
 pub use store::{CloudStore, ContentSource, PartSink};
