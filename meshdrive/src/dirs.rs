@@ -73,7 +73,7 @@ impl Dirs {
     }
 
     pub(crate) fn lock_file(&self, label: &Label) -> PathBuf {
-        self.drive_state(label).join("lock")
+        self.drive_state(label).join("daemon.lock")
     }
 
     /// The control socket. A path that is too long for a socket (or no runtime directory) moves it

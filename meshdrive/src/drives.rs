@@ -55,7 +55,8 @@ pub(crate) fn require(dirs: &Dirs, label: &Label) -> Outcome {
     let known = known(dirs)?;
     let failure = Failure::usage(format!("there is no drive {label} on this device"));
     Err(if known.is_empty() {
-        failure.hint("make one with `meshdrive drive create`, or join one with `meshdrive drive join`")
+        failure
+            .hint("make one with `meshdrive drive create`, or join one with `meshdrive drive join`")
     } else {
         let names: Vec<&str> = known.iter().map(Label::as_str).collect();
         failure.hint(format!("known here: {}", names.join(", ")))

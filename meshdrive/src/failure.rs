@@ -67,7 +67,8 @@ impl Failure {
     /// The whole text for stderr: message, causes, hint.
     pub(crate) fn render(&self) -> String {
         let mut causes = self.error.chain();
-        let mut text = format!("error: {}", causes.next().map(ToString::to_string).unwrap_or_default());
+        let mut text =
+            format!("error: {}", causes.next().map(ToString::to_string).unwrap_or_default());
         for cause in causes {
             text.push_str(&format!("\n  caused by: {cause}"));
         }

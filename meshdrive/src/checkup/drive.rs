@@ -64,9 +64,11 @@ async fn daemon(dirs: &Dirs, label: &Label) -> Finding {
         Err(failure) => Err(failure),
     };
     match status {
-        Ok(status) if status.attention > 0 => {
-            Finding::warn(what, status.sentence, "`meshdrive status --pending` says why and what to do")
-        }
+        Ok(status) if status.attention > 0 => Finding::warn(
+            what,
+            status.sentence,
+            "`meshdrive status --pending` says why and what to do",
+        ),
         Ok(status) => Finding::ok(what, status.sentence),
         Err(failure) => Finding::fail(
             what,

@@ -27,12 +27,20 @@ impl Finding {
         Finding { grade: Grade::Ok, what: what.into(), found: found.into(), advice: None }
     }
 
-    fn warn(what: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    fn warn(
+        what: impl Into<String>,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Finding {
         let advice = Some(advice.into());
         Finding { grade: Grade::Warn, what: what.into(), found: found.into(), advice }
     }
 
-    fn fail(what: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    fn fail(
+        what: impl Into<String>,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Finding {
         Finding { grade: Grade::Fail, ..Finding::warn(what, found, advice) }
     }
 }

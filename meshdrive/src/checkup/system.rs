@@ -93,13 +93,18 @@ fn state(dirs: &Dirs) -> Vec<Finding> {
     let root = dirs.state_root();
     let what = format!("state directory {}", root.display());
     if let Err(failure) = private_dir(root).and_then(|()| probe(root)) {
-        let advice = failure.hint.unwrap_or_else(|| "make it writable, or set MESHDRIVE_HOME".into());
+        let advice =
+            failure.hint.unwrap_or_else(|| "make it writable, or set MESHDRIVE_HOME".into());
         return vec![Finding::fail(what, failure.error.to_string(), advice)];
     }
     let free = match rustix::fs::statvfs(root) {
         Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
         Err(error) => {
-            return vec![Finding::warn(what, format!("free space unknown: {error}"), "look at the disk")];
+            return vec![Finding::warn(
+                what,
+                format!("free space unknown: {error}"),
+                "look at the disk",
+            )];
         }
     };
     let found = format!("writable, {} free", text::size(free));
@@ -135,7 +140,10 @@ fn mount(label: &Label, path: &Path) -> Finding {
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Finding::fail(
             what,
             "is dead: its daemon is gone",
-            format!("`meshdrive mount {label} {0}` recovers it; `fusermount3 -uz {0}` removes it", path.display()),
+            format!(
+                "`meshdrive mount {label} {0}` recovers it; `fusermount3 -uz {0}` removes it",
+                path.display()
+            ),
         ),
         Err(error) => Finding::warn(what, error.to_string(), "is it a mount of another user?"),
         Ok(_) => Finding::ok(what, "answers"),

@@ -61,8 +61,11 @@ impl Control {
 
     /// For a reply of the wrong kind: two versions of the program talk to each other.
     pub(crate) fn unexpected(&self, reply: &Reply) -> Failure {
-        Failure::general(format!("the daemon of {} gave an unexpected answer: {reply:?}", self.label))
-            .hint("unmount and mount the drive, so that the daemon is of the same version")
+        Failure::general(format!(
+            "the daemon of {} gave an unexpected answer: {reply:?}",
+            self.label
+        ))
+        .hint("unmount and mount the drive, so that the daemon is of the same version")
     }
 
     fn unreadable(&self, error: &reqwest::Error) -> Failure {

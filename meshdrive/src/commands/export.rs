@@ -63,6 +63,8 @@ fn report(target: &Path, tally: &Tally) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let failed = text::count(tally.failed, "entry", "entries");
-    render::talk(format!("error: {failed} could not be copied, see above\n  hint: run it again; what is done is skipped"));
+    render::talk(format!(
+        "error: {failed} could not be copied, see above\n  hint: run it again; what is done is skipped"
+    ));
     ExitCode::from(crate::failure::Kind::General.exit_code())
 }

@@ -21,7 +21,12 @@ pub(crate) struct Args {
     #[arg(value_name = "PATH", required_unless_present = "trash")]
     path: Option<PathBuf>,
     /// The version to go back to, as `versions` lists them
-    #[arg(long, value_name = "VERSION", required_unless_present = "trash", conflicts_with = "trash")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        required_unless_present = "trash",
+        conflicts_with = "trash"
+    )]
     version: Option<u64>,
     /// List the trash, or bring something back from it
     #[arg(long)]

@@ -148,7 +148,10 @@ fn numbers(status: &DriveStatus) -> Vec<(&'static str, String)> {
         ("unsent", format!("{}, {}", status.pending_nodes, size(status.pending_bytes))),
         ("sending", status.sending_nodes.to_string()),
         ("local", format!("{} of {}", size(status.cached_bytes), size(status.quota_bytes))),
-        ("pinned", format!("{}, {} missing", size(status.pinned_bytes), size(status.pin_missing_bytes))),
+        (
+            "pinned",
+            format!("{}, {} missing", size(status.pinned_bytes), size(status.pin_missing_bytes)),
+        ),
         ("unsent local", size(status.dirty_bytes)),
         ("position", format!("{} of {}; {tree}", status.applied_rev, status.head_rev)),
         ("fetching", status.fetching.to_string()),

@@ -77,7 +77,9 @@ pub(super) fn refusal(path: &PathText, error: FsError) -> Refusal {
         _ => RefusalCode::Failed,
     };
     let hint = match error {
-        FsError::NotFound => Some("look for it with `ls`; for something removed: `meshdrive restore --trash`"),
+        FsError::NotFound => {
+            Some("look for it with `ls`; for something removed: `meshdrive restore --trash`")
+        }
         FsError::Offline | FsError::TimedOut => Some("try again when the store can be reached"),
         FsError::NoSpace => Some("free some space on the disk of the state directory"),
         FsError::Io => Some("the drive has failed; see its log, then mount it again"),

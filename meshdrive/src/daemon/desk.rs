@@ -27,23 +27,26 @@ impl Clerk for Desk {
         let drive = &*self.0;
         match request {
             Request::Status => Ok(Reply::Status(Box::new(status(drive).await?))),
-            Request::Path { path } => {
-                match drive.command(&path, Command::PathStatus).await? {
-                    Answer::Path(status) => Ok(Reply::Path(convert::path(status))),
-                    other => Err(odd(&other)),
-                }
-            }
+            Request::Path { path } => match drive.command(&path, Command::PathStatus).await? {
+                Answer::Path(status) => Ok(Reply::Path(convert::path(status))),
+                other => Err(odd(&other)),
+            },
             Request::Pin { path, on } => {
                 drive.command(&path, |path| Command::Pin(path, on)).await.map(|_| Reply::Done)
             }
             Request::Pins => files(drive, Command::Pins).await,
             Request::Pending => files(drive, Command::PendingList).await,
-            Request::Evict { path } => evict(drive, &path).await.map(|bytes| Reply::Freed { bytes }),
+            Request::Evict { path } => {
+                evict(drive, &path).await.map(|bytes| Reply::Freed { bytes })
+            }
             Request::Sync { path } => {
                 drive.command(&path, Command::Sync).await.map(|_| Reply::Done)
             }
             Request::Pause { on } => {
-                drive.core(Command::Pause(on)).await.map_err(|error| drive_refusal(drive, error))?;
+                drive
+                    .core(Command::Pause(on))
+                    .await
+                    .map_err(|error| drive_refusal(drive, error))?;
                 Ok(Reply::Done)
             }
             Request::Versions { path } => history::versions(drive, &path).await,

@@ -85,7 +85,8 @@ pub(super) async fn untrash(drive: &Drive, ask: &Untrash) -> Result<Reply, Refus
         });
     }
     let mut ops = vec![restored(node, parent, name)];
-    let mut paths = vec![ask.to.clone().unwrap_or_else(|| PathText::from_bytes(trash.path(node.id)))];
+    let mut paths =
+        vec![ask.to.clone().unwrap_or_else(|| PathText::from_bytes(trash.path(node.id)))];
     if !ask.only {
         for below in trash.below(node.id).into_iter().take(OPS_PER_COMMIT - 1) {
             ops.push(restored(below, below.parent, below.name.clone()));

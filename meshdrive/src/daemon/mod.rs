@@ -195,11 +195,10 @@ fn first_answer(mountpoint: &Path) -> Outcome {
     std::thread::spawn(move || answered.send(std::fs::metadata(&path).map(|_| ())));
     match answer.recv_timeout(FIRST_ANSWER_LIMIT) {
         Ok(done) => done.attempt(|| format!("the mount at {} fails", mountpoint.display())),
-        Err(_) => Err(Failure::general(format!(
-            "the mount at {} does not answer",
-            mountpoint.display()
-        ))
-        .hint("see the log, and try again; `meshdrive doctor` looks for causes")),
+        Err(_) => {
+            Err(Failure::general(format!("the mount at {} does not answer", mountpoint.display()))
+                .hint("see the log, and try again; `meshdrive doctor` looks for causes"))
+        }
     }
 }
 

@@ -126,7 +126,9 @@ impl Listener for Door {
                         return (stream, address);
                     }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a control connection"),
-                    Err(error) => tracing::warn!(%error, "a control connection without credentials"),
+                    Err(error) => {
+                        tracing::warn!(%error, "a control connection without credentials")
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a control connection");

@@ -55,7 +55,8 @@ fn xattrs(source: &Path, target: &Path) -> io::Result<()> {
             Err(rustix::io::Errno::NODATA) => continue,
             other => other?,
         };
-        let set = rustix::fs::lsetxattr(target, name.as_c_str(), &value[..size], XattrFlags::empty());
+        let set =
+            rustix::fs::lsetxattr(target, name.as_c_str(), &value[..size], XattrFlags::empty());
         match set {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::PERM) => {}
             Err(error) => return Err(error.into()),

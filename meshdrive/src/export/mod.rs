@@ -66,11 +66,8 @@ impl<'a> Export<'a> {
                     (path, done)
                 }
                 Step::Leave(path, meta) => {
-                    let done = attributes::copy(
-                        &self.source.join(&path),
-                        &self.target.join(&path),
-                        &meta,
-                    );
+                    let done =
+                        attributes::copy(&self.source.join(&path), &self.target.join(&path), &meta);
                     (path, done)
                 }
             };

@@ -26,8 +26,7 @@ pub(crate) fn talk(line: impl std::fmt::Display) {
 
 /// Prints a value as JSON, one line.
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> Outcome {
-    let text = serde_json::to_string(value).map_err(|error| {
-        Failure::general(format!("cannot write the answer as JSON: {error}"))
-    })?;
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::general(format!("cannot write the answer as JSON: {error}")))?;
     data(text)
 }

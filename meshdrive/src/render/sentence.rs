@@ -18,7 +18,8 @@ pub(crate) fn of_drive(status: &DriveStatus) -> String {
         parts.push(format!("{items} {verb} your attention (see `meshdrive status --pending`)"));
     }
     if status.pin_missing_bytes > 0 && status.online {
-        parts.push(format!("{} of pinned data still to come", text::size(status.pin_missing_bytes)));
+        parts
+            .push(format!("{} of pinned data still to come", text::size(status.pin_missing_bytes)));
     }
     let sentence = format!("{}.", parts.join("; "));
     match (link(status), status.paused) {
@@ -133,10 +134,7 @@ mod tests {
                 },
                 "1 folder not yet in the cloud; oldest change 12 s ago.",
             ),
-            (
-                DriveStatus { online: false, ..quiet() },
-                "Offline: everything is in the cloud.",
-            ),
+            (DriveStatus { online: false, ..quiet() }, "Offline: everything is in the cloud."),
             (
                 DriveStatus {
                     online: false,

@@ -73,7 +73,7 @@ pub(crate) fn time(nanos: i64) -> String {
     let Ok(stamp) = jiff::Timestamp::from_nanosecond(i128::from(nanos)) else {
         return format!("{nanos} ns since 1970");
     };
-    stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    stamp.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 #[cfg(test)]
@@ -111,6 +111,9 @@ mod tests {
     fn paths_cannot_play_tricks() {
         assert_eq!(path(&PathText::Text(String::new())), ".");
         assert_eq!(path(&PathText::Text("a/bü".into())), "a/bü");
-        assert_eq!(path(&PathText::from_bytes(b"a\nb\x1b[0m\xff".to_vec())), "a\\nb\\u{1b}[0m\\xff");
+        assert_eq!(
+            path(&PathText::from_bytes(b"a\nb\x1b[0m\xff".to_vec())),
+            "a\\nb\\u{1b}[0m\\xff"
+        );
     }
 }
