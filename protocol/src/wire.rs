@@ -205,6 +205,7 @@ pub struct Page {
     #[serde(deserialize_with = "bounds::nodes")]
     pub nodes: Vec<Node>,
     pub rev: u64,
+    /// Sent back as `after=`, in lower-case hex. `None`: this was the last page.
     pub next: Option<ByteBuf>,
 }
 

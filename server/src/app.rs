@@ -1,0 +1,121 @@
+//! What all requests share.
+
+use crate::{
+    config::ServerConfig,
+    db::{Db, drives::Device},
+    hints::Hints,
+    ids::{Hash, Id},
+    metrics::Metrics,
+    packs::Packs,
+    rate::{CodeTries, RequestRate},
+    setup::SetupCode,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// Packs that are checked at once; each needs memory for the whole pack.
+const CHECKED_AT_ONCE: usize = 4;
+/// Tokens that are remembered without the database.
+const TOKENS_REMEMBERED: usize = 10_000;
+
+pub(crate) struct App {
+    pub(crate) config: ServerConfig,
+    pub(crate) db: Db,
+    pub(crate) packs: Packs,
+    pub(crate) hints: Hints,
+    pub(crate) setup: SetupCode,
+    pub(crate) rate: RequestRate,
+    pub(crate) code_tries: CodeTries,
+    pub(crate) metrics: Metrics,
+    pub(crate) tokens: Tokens,
+    pub(crate) feeds: Feeds,
+    pub(crate) in_work: Semaphore,
+    pub(crate) pack_checks: Semaphore,
+    /// True when the store is stopping: streams end.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl App {
+    pub(crate) fn new(config: ServerConfig, db: Db, packs: Packs, setup: SetupCode) -> App {
+        App {
+            hints: Hints::default(),
+            rate: RequestRate::new(&config.rates),
+            code_tries: CodeTries::new(&config.rates),
+            metrics: Metrics::new(),
+            tokens: Tokens::default(),
+            feeds: Feeds::default(),
+            in_work: Semaphore::new(config.bounds.requests_in_work),
+            pack_checks: Semaphore::new(CHECKED_AT_ONCE),
+            stopping: watch::Sender::new(false),
+            config,
+            db,
+            packs,
+            setup,
+        }
+    }
+}
+
+/// Devices by the hash of their token, so that not every request asks the database.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    known: RwLock<HashMap<Hash, Device>>,
+}
+
+impl Tokens {
+    pub(crate) fn get(&self, token: &Hash) -> Option<Device> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(token).copied()
+    }
+
+    pub(crate) fn remember(&self, token: Hash, device: Device) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= TOKENS_REMEMBERED {
+            known.clear();
+        }
+        known.insert(token, device);
+    }
+}
+
+/// Counts the feeds that are held open.
+#[derive(Debug, Default)]
+pub(crate) struct Feeds {
+    open: Arc<Mutex<(usize, HashMap<Id, usize>)>>,
+}
+
+impl Feeds {
+    /// A place for one more feed; `None` when there are too many.
+    pub(crate) fn enter(&self, device: Id, most: usize, most_of_one: usize) -> Option<FeedPlace> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, by_device) = &mut *open;
+        let own = by_device.get(&device).copied().unwrap_or(0);
+        if *all >= most || own >= most_of_one {
+            return None;
+        }
+        *all += 1;
+        by_device.insert(device, own + 1);
+        Some(FeedPlace { open: self.open.clone(), device })
+    }
+}
+
+/// Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct FeedPlace {
+    open: Arc<Mutex<(usize, HashMap<Id, usize>)>>,
+    device: Id,
+}
+
+impl Drop for FeedPlace {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, by_device) = &mut *open;
+        *all = all.saturating_sub(1);
+        if let Some(own) = by_device.get_mut(&self.device) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                by_device.remove(&self.device);
+            }
+        }
+    }
+}

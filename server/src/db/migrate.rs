@@ -1,0 +1,36 @@
+//! Schema versions, one step each. A step is never changed after a release; a new one is added.
+
+use super::{OpenError, now_ms};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::path::Path;
+
+const STEPS: &[&str] = &[include_str!("schema.sql")];
+
+/// Brings the database to the newest schema, in one transaction.
+pub(super) fn to_current(conn: &mut Connection, file: &Path) -> Result<(), OpenError> {
+    let fail = |source| OpenError::Sqlite { file: file.to_owned(), source };
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    let found: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
+    let known = STEPS.len() as i64;
+    let Some(missing) = usize::try_from(found).ok().and_then(|done| STEPS.get(done..)) else {
+        return Err(OpenError::Newer { file: file.to_owned(), found, known });
+    };
+    for step in missing {
+        tx.execute_batch(step).map_err(fail)?;
+    }
+    if found == 0 {
+        found_store(&tx, file)?;
+    }
+    tx.pragma_update(None, "user_version", known).map_err(fail)?;
+    tx.commit().map_err(fail)
+}
+
+fn found_store(tx: &Transaction<'_>, file: &Path) -> Result<(), OpenError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(OpenError::Random)?;
+    // 53 bits, so that JSON readers keep every digit.
+    let epoch = i64::from_le_bytes(random) & ((1 << 53) - 1);
+    tx.execute("INSERT INTO store (only, epoch, made_ms) VALUES (1, ?, ?)", (epoch, now_ms()))
+        .map_err(|source| OpenError::Sqlite { file: file.to_owned(), source })?;
+    Ok(())
+}

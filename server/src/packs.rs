@@ -1,0 +1,132 @@
+//! The folder of packs: `packs/<drive>/<first two digits>/<pack>`, and `incoming/` for what has not
+//! been checked yet.
+
+use crate::ids::{Hash, Id};
+use protocol::codec::hex;
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+#[derive(Debug)]
+pub(crate) struct Packs {
+    packs: PathBuf,
+    incoming: PathBuf,
+    next: AtomicU64,
+}
+
+impl Packs {
+    /// Makes the folders and forgets what was on its way when the store last stopped.
+    pub(crate) fn open(dir: &Path) -> io::Result<Packs> {
+        let (packs, incoming) = (dir.join("packs"), dir.join("incoming"));
+        fs::create_dir_all(&packs)?;
+        fs::create_dir_all(&incoming)?;
+        for entry in fs::read_dir(&incoming)? {
+            fs::remove_file(entry?.path())?;
+        }
+        sync_dir(dir)?;
+        Ok(Packs { packs, incoming, next: AtomicU64::new(0) })
+    }
+
+    fn path(&self, drive: &Id, pack: &Hash) -> PathBuf {
+        let name = hex(pack);
+        self.packs.join(hex(drive)).join(&name[..2]).join(name)
+    }
+
+    /// Opens a stored pack.
+    pub(crate) fn read(&self, drive: &Id, pack: &Hash) -> io::Result<File> {
+        File::open(self.path(drive, pack))
+    }
+
+    /// A new file for a pack that is arriving.
+    pub(crate) fn incoming(&self) -> io::Result<Incoming> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.incoming.join(number.to_string());
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Incoming { file, path, hasher: blake3::Hasher::new(), len: 0 })
+    }
+
+    /// Gives a checked pack its place. When this returns it survives a power cut.
+    pub(crate) fn keep(&self, incoming: &Incoming, drive: &Id, pack: &Hash) -> io::Result<()> {
+        incoming.file.sync_all()?;
+        let path = self.path(drive, pack);
+        let parents: Vec<&Path> = path.ancestors().skip(1).take(3).collect();
+        if let [folder, drive_folder, packs] = parents[..]
+            && !folder.exists()
+        {
+            fs::create_dir_all(folder)?;
+            sync_dir(packs)?;
+            sync_dir(drive_folder)?;
+        }
+        fs::rename(&incoming.path, &path)?;
+        sync_dir(path.parent().unwrap_or(&self.packs))
+    }
+}
+
+/// A pack that is arriving; its file goes with it, unless it was kept.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    file: File,
+    path: PathBuf,
+    hasher: blake3::Hasher,
+    len: u64,
+}
+
+impl Incoming {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        *self.hasher.finalize().as_bytes()
+    }
+
+    /// The whole pack, read back.
+    pub(crate) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(usize::MAX)];
+        read_at(&self.file, &mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Not there any more if it was kept.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Fills `buffer` from `offset`, leaving the file's own position alone where the system can.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Fills `buffer` from `offset`.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.seek_read(&mut buffer[done..], offset + done as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => done += read,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Windows keeps directory entries by itself and cannot flush them.
+#[cfg(windows)]
+fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}
