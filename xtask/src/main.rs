@@ -1,5 +1,7 @@
 //! The project's own commands: `cargo xtask <command>`. What each does is its help text.
 
+#[cfg(target_os = "linux")]
+mod dev;
 mod packages;
 mod report;
 mod test;
@@ -21,6 +23,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build, start a store, create a drive, mount it at ./Meshdrive
+    #[cfg(target_os = "linux")]
+    Up,
+    /// Unmount what `up` mounted and stop its store
+    #[cfg(target_os = "linux")]
+    Down,
     /// Run every check and test that this machine can run, and say what was skipped and why
     Test {
         /// Only what needs no mount and no built program: format, tidy, clippy, unit tests
@@ -44,6 +52,10 @@ fn main() -> ExitCode {
 fn execute() -> Result<()> {
     let root = root()?;
     match Arguments::parse().command {
+        #[cfg(target_os = "linux")]
+        Command::Up => dev::up(&root),
+        #[cfg(target_os = "linux")]
+        Command::Down => dev::down(&root),
         Command::Test { quick } => test::run(&root, quick),
         Command::Tidy => tidy::run(&root),
     }

@@ -32,32 +32,54 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// Without it the kernel offers no FUSE.
+const DEVICE: &str = "/dev/fuse";
+const DEVICE_REMEDY: &str =
+    "/dev/fuse is missing (as root: modprobe fuse; in a container: pass the device in)";
+
 /// Installs what is missing when it may (root on Debian); otherwise names the command and notes
 /// the tests that will be skipped.
 pub(crate) fn check(report: &mut Report) {
-    let missing = missing();
-    if !missing.is_empty() {
-        let names = packages(&missing);
-        if may_install() {
-            eprintln!("installing with apt-get: {names}");
-            if let Err(error) = install(&names) {
-                eprintln!("apt-get failed: {error:#}");
-            }
-        } else {
-            eprintln!("missing packages; on Debian: apt-get install {names}");
-        }
-    }
-    for need in self::missing() {
+    provide(&missing());
+    for need in missing() {
         report.skip(format!(
             "{}: `{}` is missing (apt-get install {})",
             need.tests, need.programs[0], need.package
         ));
     }
-    if cfg!(target_os = "linux") && !Path::new("/dev/fuse").exists() {
-        report.skip(
-            "every test on a real mount: /dev/fuse is missing (as root: modprobe fuse; in a \
-             container: pass the device in)",
-        );
+    if cfg!(target_os = "linux") && !Path::new(DEVICE).exists() {
+        report.skip(format!("every test on a real mount: {DEVICE_REMEDY}"));
+    }
+}
+
+/// What mounting needs.
+///
+/// # Errors
+/// When it is missing and cannot be installed; names what to do.
+#[cfg(target_os = "linux")]
+pub(crate) fn need_mounts() -> anyhow::Result<()> {
+    let fuse = &NEEDS[0];
+    if !on_path(fuse.programs[0]) {
+        provide(&[fuse]);
+    }
+    let found = on_path(fuse.programs[0]);
+    anyhow::ensure!(found, "mounting needs fusermount3; on Debian: apt-get install fuse3");
+    anyhow::ensure!(Path::new(DEVICE).exists(), DEVICE_REMEDY);
+    Ok(())
+}
+
+fn provide(needs: &[&Need]) {
+    if needs.is_empty() {
+        return;
+    }
+    let names = packages(needs);
+    if !may_install() {
+        eprintln!("missing packages; on Debian: apt-get install {names}");
+        return;
+    }
+    eprintln!("installing with apt-get: {names}");
+    if let Err(error) = install(&names) {
+        eprintln!("apt-get failed: {error:#}");
     }
 }
 
