@@ -125,7 +125,8 @@ impl Journal {
         batches: &VecDeque<Arc<Batch>>,
         reserve: &Reserve,
     ) -> Result<u64, Error> {
-        if tail.len >= self.segment_bytes
+        if tail.len > HEADER as u64
+            && tail.len >= self.segment_bytes
             && let Some(first) = batches.front()
             && let Err(error) = tail.rotate(&self.dir, first.seq)
         {

@@ -194,13 +194,14 @@ impl Recovery<'_> {
         touched: Option<&BTreeSet<Ino>>,
     ) -> Result<(), Error> {
         for &ino in touched.into_iter().flatten() {
-            let row = index::content_of(conn, ino);
-            let row = row.map_err(|error| Error::sql(&self.layout.index(), &error))?;
+            let sql = |error: rusqlite::Error| Error::sql(&self.layout.index(), &error);
+            let node = index::node_of(conn, ino).map_err(sql)?;
+            let row = index::content_of(conn, ino).map_err(sql)?;
             let (Some(mut row), true) = (row, self.content.exists(ino)) else { continue };
             let reason = format!("inode {}: changes of it were lost with the journal", ino.0);
             self.lost.copy(&self.content.path(ino), &reason)?;
             row.valid = fs_core::Ranges::new();
-            self.repair(conn, Change::PutContent(Box::new(row)))?;
+            self.distrust(conn, node.as_ref(), row)?;
         }
         Ok(())
     }

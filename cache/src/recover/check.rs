@@ -90,15 +90,26 @@ impl Recovery<'_> {
         if row.valid == before {
             return Ok(lacking);
         }
-        let sent = !node.pending.has(Pending::CREATE.with(Pending::CONTENT));
-        if row.valid.is_empty() && row.dirty.is_empty() && sent {
-            // Nothing of it is here: the backing file holds only clean bytes, not to be trusted.
-            index::dig_grave(conn, ino).map_err(|e| Error::sql(&self.layout.index(), &e))?;
-            self.repair(conn, Change::DropContent(ino))?;
-        } else {
-            self.repair(conn, Change::PutContent(Box::new(row)))?;
-        }
+        self.distrust(conn, Some(node), row)?;
         Ok(lacking)
+    }
+
+    /// Writes a row that lost some of its valid ranges. If nothing of a file that the cloud has is
+    /// here any more, row and backing file go: the file only holds clean bytes not to be trusted.
+    pub(super) fn distrust(
+        &mut self,
+        conn: &Connection,
+        node: Option<&NodeRow>,
+        row: ContentRow,
+    ) -> Result<(), Error> {
+        let local = Pending::CREATE.with(Pending::CONTENT);
+        let sent = node.is_some_and(|node| !node.pending.has(local));
+        if !(sent && row.valid.is_empty() && row.dirty.is_empty()) {
+            return self.repair(conn, Change::PutContent(Box::new(row)));
+        }
+        let path = self.layout.index();
+        index::dig_grave(conn, row.ino).map_err(|error| Error::sql(&path, &error))?;
+        self.repair(conn, Change::DropContent(row.ino))
     }
 
     fn what_is_known(&self, conn: &Connection, ino: Ino) -> Result<String, Error> {
