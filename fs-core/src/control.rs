@@ -1,6 +1,6 @@
 //! The control plane: what the command line asks of a running drive. Paths are relative to the mount.
 
-use crate::{ContentRef, NodeId, Rev};
+use crate::{ContentRef, NodeId, Rev, Timestamp};
 use alloc::{string::String, vec::Vec};
 
 /// A path below the mount, as its components; empty = the root.
@@ -24,8 +24,8 @@ pub enum Command {
     Drained,
     /// The cloud identity of a path, for `versions`.
     Identify(Path),
-    /// Make version `rev` of the file its current content.
-    RestoreVersion(Path, Rev),
+    /// Make version `rev` of the file its current content; `size` and `mtime` as `versions` lists them.
+    RestoreVersion { path: Path, rev: Rev, size: u64, mtime: Timestamp },
     /// Stop or resume sending changes.
     Pause(bool),
     /// The pending nodes, at most 1,000, oldest first.

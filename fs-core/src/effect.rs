@@ -37,11 +37,13 @@ pub enum Local {
         ino: Ino,
         range: Range,
     },
-    /// User bytes.
+    /// User bytes. Like `Truncate`, `Zero` and `Evict`: not before the batches up to `after` are
+    /// journalled (a range that was clean must be known as dirty before its bytes change).
     Write {
         ino: Ino,
         offset: u64,
         data: Bytes,
+        after: Seq,
     },
     /// Fetched bytes.
     Fill {
@@ -53,11 +55,13 @@ pub enum Local {
     Truncate {
         ino: Ino,
         size: u64,
+        after: Seq,
     },
     /// Make the bytes of a range zero (punch a hole in the backing file).
     Zero {
         ino: Ino,
         range: Range,
+        after: Seq,
     },
     /// Make bytes, then every batch up to `upto`, survive power loss. `ino` `None`: only the batches.
     Sync {
@@ -65,7 +69,10 @@ pub enum Local {
         upto: Seq,
     },
     /// Drop the backing file.
-    Evict { ino: Ino, after: Seq },
+    Evict {
+        ino: Ino,
+        after: Seq,
+    },
 }
 
 /// Work for the cloud store. May take long; every one is bounded by `deadline` where given.

@@ -1,0 +1,526 @@
+//! Bytes on their way here: fetches, fills, read-ahead, batches of small files, and what is dropped
+//! to make room.
+
+use crate::drive::Drive;
+use crate::faults::Wake;
+use crate::jobs::Work;
+use crate::tree::Inode;
+use crate::{
+    Change, Cloud, CloudError, CloudErrorKind, ContentRef, FsError, HandleId, Ino, Job, Local,
+    Mono, Name, Range, Ranges,
+};
+use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
+use bytes::Bytes;
+use lru::LruCache;
+
+/// One fetch asks for at most this many bytes, so that several ranges can be in flight.
+const FETCH_BYTES: u64 = 4 << 20;
+/// The first read-ahead window.
+const WINDOW_MIN: u64 = 256 << 10;
+/// A read this near to where it was expected still counts as reading in order (the kernel's own
+/// read-ahead sends requests out of order).
+const IN_ORDER_SLACK: u64 = 1 << 20;
+/// Files up to this size are fetched many at a time.
+pub(crate) const SMALL_BYTES: u64 = 128 << 10;
+/// Absent small files opened in one directory within [`SMALL_PAUSE_MS`] before its siblings are fetched.
+const SMALL_STREAK: u32 = 2;
+const SMALL_PAUSE_MS: u64 = 2_000;
+/// Files and bytes in one batch of small files.
+pub(crate) const SMALL_BATCH: usize = 256;
+pub(crate) const SMALL_BATCH_BYTES: u64 = 8 << 20;
+/// Batches in flight for one directory.
+const SMALL_FLIGHTS: u32 = 2;
+/// Bytes that may be held in memory when nothing more can be cached on disk.
+const PASSING_BYTES: usize = 16 << 20;
+/// Files looked at to find one that can be dropped.
+const EVICT_TRIES: usize = 1_024;
+/// Milliseconds before a failed fetch is tried again for those who still wait.
+const RETRY_MS: u64 = 1_000;
+
+/// A run of opens of small files in one directory.
+#[derive(Debug, Default)]
+struct SmallRun {
+    last: Mono,
+    streak: u32,
+    /// The last name that was asked for.
+    cursor: Option<Name>,
+    /// Opening this name or a later one asks for the next batch.
+    trigger: Option<Name>,
+    flights: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Hydration {
+    used: LruCache<Ino, ()>,
+    inflight: BTreeMap<Ino, Ranges>,
+    fetches: usize,
+    passing: BTreeMap<Ino, Vec<(u64, Bytes)>>,
+    runs: BTreeMap<Ino, SmallRun>,
+    pub(crate) disk_free: Option<u64>,
+    pub(crate) retry_at: Option<Mono>,
+}
+
+impl Default for Hydration {
+    fn default() -> Hydration {
+        Hydration {
+            used: LruCache::unbounded(),
+            inflight: BTreeMap::new(),
+            fetches: 0,
+            passing: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            disk_free: None,
+            retry_at: None,
+        }
+    }
+}
+
+impl Hydration {
+    /// Marks a file as just used.
+    pub(crate) fn used(&mut self, ino: Ino) {
+        self.used.put(ino, ());
+    }
+
+    pub(crate) fn forget(&mut self, ino: Ino) {
+        self.used.pop(&ino);
+        self.passing.remove(&ino);
+        self.inflight.remove(&ino);
+        self.runs.remove(&ino);
+    }
+
+    pub(crate) fn fetches(&self) -> usize {
+        self.fetches
+    }
+
+    pub(crate) fn is_inflight(&self, ino: Ino) -> bool {
+        self.inflight.contains_key(&ino)
+    }
+
+    /// Bytes that are held in memory only, if they cover the whole of `wanted`.
+    pub(crate) fn in_passing(&self, inode: &Inode, wanted: Range) -> Option<Bytes> {
+        let parts = self.passing.get(&inode.row.ino)?;
+        parts.iter().find_map(|(offset, bytes)| {
+            let held = Range::at(*offset, bytes.len() as u64);
+            (held.start <= wanted.start && wanted.end <= held.end).then(|| {
+                let start = usize::try_from(wanted.start - held.start).unwrap_or(usize::MAX);
+                bytes.slice(start..start + wanted.len() as usize)
+            })
+        })
+    }
+
+    fn pass(&mut self, ino: Ino, offset: u64, bytes: &Bytes) {
+        let held: usize = self.passing.values().flatten().map(|(_, part)| part.len()).sum();
+        if held + bytes.len() > PASSING_BYTES {
+            self.passing.clear();
+        }
+        self.passing.entry(ino).or_default().push((offset, bytes.clone()));
+    }
+
+    fn end(&mut self, ino: Ino, range: Range) {
+        self.fetches = self.fetches.saturating_sub(1);
+        self.unmark(ino, range);
+    }
+
+    fn unmark(&mut self, ino: Ino, range: Range) {
+        if let Some(ranges) = self.inflight.get_mut(&ino) {
+            ranges.remove(range);
+            if ranges.is_empty() {
+                self.inflight.remove(&ino);
+            }
+        }
+    }
+}
+
+/// The version that a file's absent bytes come from.
+pub(crate) fn base_of(inode: &Inode) -> ContentRef {
+    inode.content.as_ref().map_or(
+        ContentRef { id: inode.row.id, rev: inode.row.content_rev },
+        |content| ContentRef { id: content.base_id, rev: content.base_rev },
+    )
+}
+
+impl Drive {
+    /// Starts fetching what of `range` is neither here nor on its way.
+    pub(crate) fn want_bytes(&mut self, ino: Ino, range: Range) -> Result<(), FsError> {
+        let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale) };
+        let mut gaps = inode.absent(range);
+        if self.is_full() && !gaps.is_empty() {
+            gaps = Vec::from([range]); // held in memory, in one piece
+        }
+        for gap in gaps {
+            self.fetch(ino, gap);
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, ino: Ino, range: Range) {
+        let flying = self.hydration.inflight.entry(ino).or_default();
+        let gaps = flying.gaps(range);
+        let Some(inode) = self.tree.get(ino) else { return };
+        let content = base_of(inode);
+        let deadline = self.now.mono.plus_millis(self.limits.read_deadline_ms);
+        for gap in gaps {
+            let mut start = gap.start;
+            while start < gap.end {
+                let part = Range::new(start, gap.end.min(start + FETCH_BYTES));
+                start = part.end;
+                self.hydration.inflight.entry(ino).or_default().insert(part);
+                self.hydration.fetches += 1;
+                let work = Work::Fetch { ino, content, range: part };
+                self.cloud(work, Cloud::Fetch { content, range: part, deadline });
+            }
+        }
+    }
+
+    /// Fetches ahead of a reader, if there are fetches to spare.
+    fn prefetch(&mut self, ino: Ino, range: Range) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        if !self.inbox.online || range.is_empty() || self.is_full() {
+            return;
+        }
+        let flying = self.hydration.inflight.get(&ino).cloned().unwrap_or_default();
+        let gaps: Vec<Range> =
+            inode.absent(range).into_iter().flat_map(|gap| flying.gaps(gap)).collect();
+        let missing: u64 = gaps.iter().map(Range::len).sum();
+        let at_end = range.end >= inode.row.size;
+        if missing * 2 < range.len() && !at_end {
+            return; // enough is on its way
+        }
+        for gap in gaps {
+            if self.hydration.fetches < self.limits.fetches {
+                self.fetch(ino, gap);
+            }
+        }
+    }
+
+    pub(crate) fn read_ahead(&mut self, ino: Ino, handle: HandleId, wanted: Range) {
+        let max = self.limits.read_ahead;
+        let Some(size) = self.tree.get(ino).map(|inode| inode.row.size) else { return };
+        let Some(open) = self.handles.get_mut(handle, ino) else { return };
+        let pace = &mut open.pace;
+        let distance = wanted.start.abs_diff(pace.next);
+        pace.window = match distance {
+            0 => (pace.window * 2).clamp(WINDOW_MIN.min(max), max),
+            _ if distance <= IN_ORDER_SLACK => pace.window,
+            _ => 0,
+        };
+        pace.next = if distance <= IN_ORDER_SLACK { pace.next.max(wanted.end) } else { wanted.end };
+        let ahead = Range::at(pace.next, pace.window).clip(Range::new(0, size));
+        self.prefetch(ino, ahead);
+    }
+
+    /// A part of a fetch arrived: keep what is still wanted of it.
+    pub(crate) fn fetched(&mut self, job: Job, offset: u64, bytes: &Bytes) {
+        let Some(Work::Fetch { ino, content, .. }) = self.jobs.get(job).cloned() else { return };
+        self.fill(ino, content, offset, bytes);
+    }
+
+    /// Writes fetched bytes to the backing file where they are absent: never over newer ones.
+    fn fill(&mut self, ino: Ino, content: ContentRef, offset: u64, bytes: &Bytes) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        if base_of(inode) != content {
+            return; // another version by now
+        }
+        let arrived = Range::at(offset, bytes.len() as u64).clip(Range::new(0, inode.row.size));
+        let gaps = inode.absent(arrived);
+        let total: u64 = gaps.iter().map(Range::len).sum();
+        if total == 0 {
+            return;
+        }
+        if !self.evict_for(total) {
+            self.hydration.pass(ino, offset, bytes);
+            self.wake(Wake::Bytes(ino));
+            return;
+        }
+        self.ensure_content(ino);
+        for range in gaps {
+            let Some(inode) = self.tree.get_mut(ino) else { return };
+            if inode.conflicts(range, true) {
+                continue; // somebody writes there: those who wait will ask again
+            }
+            inode.begin(range, true);
+            let from = usize::try_from(range.start - offset).unwrap_or(usize::MAX);
+            let data = bytes.slice(from..from + range.len() as usize);
+            let work = Work::Fill { ino, range, content };
+            self.local(work, Local::Fill { ino, offset: range.start, data });
+        }
+    }
+
+    pub(crate) fn fill_done(
+        &mut self,
+        ino: Ino,
+        range: Range,
+        content: ContentRef,
+        result: Result<(), FsError>,
+    ) {
+        let same = self.tree.get(ino).is_some_and(|inode| base_of(inode) == content);
+        match result {
+            Ok(()) if same => {
+                self.commit(Change::Filled { ino, range });
+                self.hydration.used(ino);
+            }
+            Ok(()) => {}
+            Err(error) => self.fail_waiting(Wake::Bytes(ino), error),
+        }
+        self.release(ino, range, true);
+        self.reap(ino);
+    }
+
+    pub(crate) fn fetch_done(
+        &mut self,
+        ino: Ino,
+        content: ContentRef,
+        range: Range,
+        result: Result<(), CloudError>,
+    ) {
+        self.hydration.end(ino, range);
+        match result {
+            Ok(()) => {
+                let Some(inode) = self.tree.get(ino) else { return };
+                let settled = inode.busy.is_empty() && base_of(inode) == content;
+                let short = settled && !inode.absent(range).is_empty();
+                if short && !self.hydration.passing.contains_key(&ino) && !self.is_full() {
+                    self.note(format!("{:?}: the store sent too little", content.id));
+                    self.fail_waiting(Wake::Bytes(ino), FsError::Corrupt);
+                } else {
+                    self.wake(Wake::Bytes(ino));
+                }
+            }
+            Err(error) => self.fetch_failed(ino, content, &error),
+        }
+    }
+
+    fn fetch_failed(&mut self, ino: Ino, content: ContentRef, error: &CloudError) {
+        let stale = self.tree.get(ino).is_none_or(|inode| base_of(inode) != content);
+        if stale {
+            self.wake(Wake::Bytes(ino)); // a newer version: ask for that
+            return;
+        }
+        let fs = match error.kind {
+            CloudErrorKind::Offline | CloudErrorKind::Retry => {
+                self.hydration.retry_at = Some(self.now.mono.plus_millis(RETRY_MS));
+                if error.kind == CloudErrorKind::Offline {
+                    let deadline = self.now.mono.plus_millis(self.limits.offline_deadline_ms);
+                    self.faults.hasten_bytes(ino, deadline);
+                }
+                return;
+            }
+            CloudErrorKind::Denied => FsError::Denied,
+            CloudErrorKind::Corrupt => FsError::Corrupt,
+            _ => FsError::Io,
+        };
+        self.note(format!("{:?}: {}", content.id, error.message));
+        self.fail_waiting(Wake::Bytes(ino), fs);
+    }
+
+    /// Asks again for everything that somebody waits for.
+    pub(crate) fn retry_remote(&mut self) {
+        self.hydration.retry_at = None;
+        for (ino, range) in self.faults.wanted_bytes() {
+            let _ = self.want_bytes(ino, range);
+        }
+        for dir in self.faults.wanted_listings() {
+            let _ = self.want_listing(dir);
+        }
+    }
+
+    /// A small file was opened for reading: after a few absent ones in a row its siblings follow in
+    /// batches, so that a walk costs a round trip a batch and not one a file.
+    pub(crate) fn opened_small(&mut self, ino: Ino) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        let (dir, name) = (inode.row.parent, inode.row.name.clone());
+        let small = inode.row.size <= SMALL_BYTES && inode.row.content_rev.0 != 0;
+        let absent = small && !inode.absent(Range::new(0, inode.row.size)).is_empty();
+        if !self.inbox.online || !(absent || self.hydration.runs.contains_key(&dir)) {
+            return;
+        }
+        let run = self.hydration.runs.entry(dir).or_default();
+        if self.now.mono.millis_since(run.last) > SMALL_PAUSE_MS {
+            *run = SmallRun { flights: run.flights, ..SmallRun::default() };
+        }
+        run.last = self.now.mono;
+        run.streak += u32::from(absent);
+        let due = run.trigger.as_ref().is_none_or(|trigger| name >= *trigger);
+        if run.streak >= SMALL_STREAK && due && run.flights < SMALL_FLIGHTS {
+            let from = run.cursor.clone().map_or(name.clone(), |cursor| cursor.max(name));
+            self.fetch_siblings(dir, &from);
+        }
+    }
+
+    fn fetch_siblings(&mut self, dir: Ino, from: &Name) {
+        let Some(parent) = self.tree.get(dir) else { return };
+        let mut files = Vec::new();
+        let mut bytes = 0;
+        let mut names = Vec::new();
+        for (name, child) in parent.children.range(from.clone()..) {
+            let Some(inode) = self.tree.get(*child) else { continue };
+            if bytes + inode.row.size > SMALL_BATCH_BYTES || files.len() >= SMALL_BATCH {
+                break;
+            }
+            if inode.is_file() && inode.row.size <= SMALL_BYTES && self.is_fetchable(inode) {
+                bytes += inode.row.size;
+                files.push(*child);
+                names.push(name.clone());
+            }
+        }
+        let run = self.hydration.runs.entry(dir).or_default();
+        let Some(last) = names.last() else { return };
+        run.cursor = Some(last.clone());
+        run.trigger = Some(names[names.len() / 2].clone());
+        run.flights += 1;
+        self.fetch_small(files, dir);
+    }
+
+    /// Whether the whole file is still to be fetched and nothing is on its way.
+    pub(crate) fn is_fetchable(&self, inode: &Inode) -> bool {
+        let whole = Range::new(0, inode.row.size);
+        inode.row.content_rev.0 != 0
+            && !inode.row.pending.has(crate::Pending::CONTENT)
+            && !self.hydration.is_inflight(inode.row.ino)
+            && !inode.absent(whole).is_empty()
+    }
+
+    pub(crate) fn fetch_small(&mut self, files: Vec<Ino>, dir: Ino) {
+        let mut wanted = Vec::new();
+        for ino in files {
+            let Some(inode) = self.tree.get(ino) else { continue };
+            let whole = Range::new(0, inode.row.size);
+            wanted.push((ino, base_of(inode)));
+            self.hydration.inflight.entry(ino).or_default().insert(whole);
+        }
+        let contents = wanted.iter().map(|(_, content)| *content).collect();
+        self.hydration.fetches += 1;
+        self.cloud(Work::FetchSmall { files: wanted, dir }, Cloud::FetchSmall { contents });
+    }
+
+    pub(crate) fn small_arrived(
+        &mut self,
+        files: &[(Ino, ContentRef)],
+        dir: Ino,
+        result: Result<Vec<Result<Bytes, CloudError>>, CloudError>,
+    ) {
+        self.hydration.fetches = self.hydration.fetches.saturating_sub(1);
+        if let Some(run) = self.hydration.runs.get_mut(&dir) {
+            run.flights = run.flights.saturating_sub(1);
+        }
+        let mut results = result.map(Vec::into_iter);
+        for (ino, content) in files {
+            self.hydration.unmark(*ino, Range::new(0, u64::MAX));
+            match results.as_mut().map(Iterator::next) {
+                Ok(Some(Ok(bytes))) => {
+                    self.fill(*ino, *content, 0, &bytes);
+                    if self.tree.get(*ino).is_some_and(|inode| inode.busy.is_empty()) {
+                        self.wake(Wake::Bytes(*ino));
+                    }
+                }
+                Ok(Some(Err(error))) => self.fetch_failed(*ino, *content, &error),
+                // The batch failed as a whole: those who wait ask for their own file.
+                Ok(None) | Err(_) => self.wake(Wake::Bytes(*ino)),
+            }
+        }
+    }
+
+    /// Whether nothing more can be cached on disk even after dropping all that may go.
+    fn is_full(&self) -> bool {
+        let weight = self.tree.weight();
+        self.hydration.disk_free.is_some_and(|free| free < self.limits.disk_floor)
+            || weight.dirty >= self.limits.cache_bytes
+    }
+
+    /// Drops clean, unpinned bytes, least recently used first, until `len` more fit into the cache.
+    pub(crate) fn evict_for(&mut self, len: u64) -> bool {
+        let mut tries = 0;
+        while !self.fits(len) && tries < EVICT_TRIES {
+            tries += 1;
+            let Some((ino, ())) = self.hydration.used.pop_lru() else { break };
+            if self.can_evict(ino) && self.tree.get(ino).is_some_and(|inode| inode.opens == 0) {
+                self.evict(ino);
+            } else if self.tree.cached().contains(&ino) {
+                self.hydration.used.put(ino, ());
+            }
+        }
+        if !self.fits(len) {
+            self.trim_open(len);
+        }
+        self.fits(len)
+    }
+
+    fn fits(&self, len: u64) -> bool {
+        let weight = self.tree.weight();
+        let roomy = self.hydration.disk_free.is_none_or(|free| free >= self.limits.disk_floor);
+        roomy && weight.clean + weight.dirty + len.div_ceil(4096) * 4096 <= self.limits.cache_bytes
+    }
+
+    /// Clean, not pinned, nothing under way.
+    pub(crate) fn can_evict(&self, ino: Ino) -> bool {
+        self.tree.get(ino).is_some_and(|inode| {
+            let clean = inode
+                .content
+                .as_ref()
+                .is_some_and(|content| content.dirty.is_empty() && content.base_rev.0 != 0);
+            clean
+                && inode.busy.is_empty()
+                && !inode.row.pending.has(crate::Pending::CONTENT)
+                && !self.uploads.is_sending(ino)
+                && !self.tree.is_pinned(ino)
+        })
+    }
+
+    /// Drops all local bytes of a file for which `can_evict` holds. Returns how many.
+    pub(crate) fn evict(&mut self, ino: Ino) -> u64 {
+        let Some(content) = self.tree.get(ino).and_then(|inode| inode.content.clone()) else {
+            return 0;
+        };
+        let freed = content.valid.bytes();
+        if content.base_len == self.tree.get(ino).map_or(0, |inode| inode.row.size)
+            && self.tree.get(ino).is_some_and(|inode| base_of(inode) == current(inode))
+        {
+            self.commit(Change::DropContent(ino));
+        } else {
+            let content = crate::ContentRow { valid: Ranges::new(), ..*content };
+            self.commit(Change::PutContent(Box::new(content)));
+        }
+        self.hydration.used.pop(&ino);
+        let whole = Range::new(0, u64::MAX);
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.begin(whole, true);
+        }
+        let after = self.latest();
+        self.local(Work::Drop { ino, range: whole }, Local::Evict { ino, after });
+        freed
+    }
+
+    /// Nothing closed is left to drop: open files give up what their readers have passed.
+    fn trim_open(&mut self, len: u64) {
+        let keep = self.limits.read_ahead * 2;
+        for ino in self.tree.cached().clone() {
+            if self.fits(len) {
+                return;
+            }
+            if !self.can_evict(ino) {
+                continue;
+            }
+            let near = self.handles.near(ino, keep);
+            let Some(inode) = self.tree.get(ino) else { continue };
+            let Some(content) = &inode.content else { continue };
+            let mut content = content.clone();
+            let passed: Vec<Range> =
+                content.valid.iter().flat_map(|range| near.gaps(range)).collect();
+            if passed.is_empty() {
+                continue;
+            }
+            passed.iter().for_each(|range| content.valid.remove(*range));
+            self.commit(Change::PutContent(content));
+            for range in passed {
+                if let Some(inode) = self.tree.get_mut(ino) {
+                    inode.begin(range, true);
+                }
+                let after = self.latest();
+                self.local(Work::Drop { ino, range }, Local::Zero { ino, range, after });
+            }
+        }
+    }
+}
+
+fn current(inode: &Inode) -> ContentRef {
+    ContentRef { id: inode.row.id, rev: inode.row.content_rev }
+}

@@ -1,0 +1,416 @@
+//! News from the cloud: the connection, the feed, listings. News is applied strictly in order, one
+//! item at a time, and never while a commit of our own is on its way.
+
+use crate::drive::Drive;
+use crate::faults::Wake;
+use crate::jobs::Work;
+use crate::{
+    Change, Cloud, CloudError, CloudErrorKind, DriveInfo, FsError, Ino, Loaded, Local, Mono,
+    NodeId, Page, RemoteCommit, Rev,
+};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+/// Milliseconds between attempts to connect.
+const RECONNECT_MS: u64 = 2_000;
+/// News held in memory; the feed is asked for more when it is worked off.
+const NEWS_MAX: usize = 4;
+
+/// One piece of news.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum News {
+    Commit(RemoteCommit),
+    /// A page of a directory, or of the snapshot (`None`).
+    Page(Option<NodeId>, Page),
+}
+
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    /// The feed has been applied up to here.
+    pub(crate) applied: Rev,
+    pub(crate) head: Rev,
+    pub(crate) epoch: u64,
+    pub(crate) complete: bool,
+    pub(crate) online: bool,
+    pub(crate) info: Option<DriveInfo>,
+    pub(crate) trouble: String,
+    news: VecDeque<News>,
+    loading: bool,
+    loaded: bool,
+    asking: bool,
+    connecting: bool,
+    frozen: bool,
+    snapshotting: bool,
+    next_try: Option<Mono>,
+    listing: BTreeSet<NodeId>,
+    /// Nodes whose removal was applied while a listing was on its way, with the rev of the removal.
+    graves: BTreeMap<NodeId, Rev>,
+    /// Conflicts settled by keeping both, since the start.
+    pub(crate) conflicts: u64,
+}
+
+impl Inbox {
+    pub(crate) fn new(applied: Rev, epoch: u64, complete: bool) -> Inbox {
+        Inbox {
+            applied,
+            head: applied,
+            epoch,
+            complete,
+            online: false,
+            info: None,
+            trouble: String::new(),
+            news: VecDeque::new(),
+            loading: false,
+            loaded: false,
+            asking: false,
+            connecting: false,
+            frozen: false,
+            snapshotting: false,
+            next_try: None,
+            listing: BTreeSet::new(),
+            graves: BTreeMap::new(),
+            conflicts: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.news.is_empty() && !self.asking
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.info.is_some()
+    }
+
+    /// The cloud is known to be ahead of what is applied here.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.head > self.applied
+    }
+
+    /// Nothing is sent: the store is not the one that was known.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    pub(crate) fn heard(&mut self, head: Rev) {
+        self.head = self.head.max(head);
+    }
+
+    /// Something was refused: the feed must know why.
+    pub(crate) fn refresh(&mut self) {
+        self.head = self.head.max(Rev(self.applied.0 + 1));
+    }
+
+    pub(crate) fn next_try(&self) -> Option<Mono> {
+        self.next_try
+    }
+
+    pub(crate) fn buried(&self, id: NodeId) -> Option<Rev> {
+        self.graves.get(&id).copied()
+    }
+
+    pub(crate) fn bury(&mut self, id: NodeId, rev: Rev) {
+        if self.snapshotting || !self.listing.is_empty() {
+            self.graves.insert(id, rev);
+        }
+    }
+
+    fn listing_ended(&mut self, dir: Option<NodeId>) {
+        match dir {
+            Some(dir) => {
+                self.listing.remove(&dir);
+            }
+            None => self.snapshotting = false,
+        }
+        if !self.snapshotting && self.listing.is_empty() {
+            self.graves.clear();
+        }
+    }
+}
+
+impl Drive {
+    pub(crate) fn connect(&mut self) {
+        if !self.inbox.connecting {
+            self.inbox.connecting = true;
+            self.inbox.next_try = None;
+            self.cloud(Work::Connect, Cloud::Connect);
+        }
+    }
+
+    pub(crate) fn connected(&mut self, result: Result<DriveInfo, CloudError>) {
+        self.inbox.connecting = false;
+        match result {
+            Ok(info) => self.welcome(info),
+            Err(error) => {
+                self.inbox.trouble = error.message.to_string();
+                self.inbox.online = false;
+                self.inbox.next_try = Some(self.now.mono.plus_millis(RECONNECT_MS));
+            }
+        }
+    }
+
+    fn welcome(&mut self, info: DriveInfo) {
+        let fresh = self.inbox.applied == Rev(0) && self.inbox.epoch == 0;
+        if fresh {
+            self.inbox.epoch = info.epoch;
+            self.inbox.applied = info.head;
+            self.commit(Change::Cursor { rev: info.head, epoch: info.epoch });
+        } else if info.epoch != self.inbox.epoch || info.head < self.inbox.applied {
+            self.inbox.frozen = true;
+            self.inbox.trouble =
+                "the cloud store is not in the state this device last saw (restored \
+                from a backup?): nothing is sent or applied; local changes stay here"
+                    .to_string();
+            self.note(self.inbox.trouble.clone());
+        }
+        self.inbox.heard(info.head);
+        self.inbox.info = Some(info);
+        self.link_changed(true);
+        if !self.inbox.complete && !self.inbox.snapshotting && !self.inbox.frozen {
+            self.inbox.snapshotting = true;
+            self.cloud(Work::Snapshot, Cloud::Snapshot { after: None });
+        }
+    }
+
+    pub(crate) fn head_moved(&mut self, head: Rev) {
+        self.inbox.heard(head);
+        if !self.inbox.online && self.inbox.is_connected() {
+            self.link_changed(true);
+        }
+    }
+
+    pub(crate) fn link_changed(&mut self, up: bool) {
+        if up && !self.inbox.is_connected() {
+            return self.connect();
+        }
+        let was = self.inbox.online;
+        self.inbox.online = up;
+        if up {
+            if !self.inbox.frozen {
+                self.inbox.trouble.clear();
+            }
+            if !was {
+                self.uploads_online();
+                self.retry_remote();
+                self.pins.resume();
+                if !self.inbox.complete && !self.inbox.snapshotting && !self.inbox.frozen {
+                    self.inbox.snapshotting = true;
+                    self.cloud(Work::Snapshot, Cloud::Snapshot { after: None });
+                }
+            }
+        } else if was {
+            self.inbox.trouble = "the cloud store cannot be reached".to_string();
+        }
+    }
+
+    /// Makes a directory's listing whole in memory.
+    pub(crate) fn want_listing(&mut self, dir: Ino) -> Result<(), FsError> {
+        let Some(inode) = self.tree.get(dir) else { return Err(FsError::Stale) };
+        if !inode.loaded {
+            self.load_dir(dir);
+            return Ok(());
+        }
+        let id = inode.row.id;
+        let known = self.is_listed(inode);
+        if !known && self.inbox.online && self.inbox.listing.insert(id) {
+            self.cloud(Work::Children { dir: id }, Cloud::Children { dir: id, after: None });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn children_arrived(&mut self, dir: NodeId, result: Result<Page, CloudError>) {
+        match result {
+            Ok(page) => self.inbox.news.push_back(News::Page(Some(dir), page)),
+            Err(error) => {
+                self.inbox.listing_ended(Some(dir));
+                let fs = match error.kind {
+                    CloudErrorKind::Offline | CloudErrorKind::Retry => FsError::Offline,
+                    CloudErrorKind::Denied => FsError::Denied,
+                    _ => FsError::Io,
+                };
+                self.note(format!("listing {dir:?}: {}", error.message));
+                if let Some(ino) = self.tree.by_id(dir).map(|inode| inode.row.ino) {
+                    self.fail_waiting(Wake::Listing(ino), fs);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn snapshot_arrived(&mut self, result: Result<Page, CloudError>) {
+        match result {
+            Ok(page) => self.inbox.news.push_back(News::Page(None, page)),
+            Err(error) => {
+                self.inbox.listing_ended(None);
+                self.note(format!("snapshot: {}", error.message));
+                self.inbox.next_try = Some(self.now.mono.plus_millis(RECONNECT_MS));
+            }
+        }
+    }
+
+    pub(crate) fn changes_arrived(&mut self, result: Result<(Vec<RemoteCommit>, Rev), CloudError>) {
+        self.inbox.asking = false;
+        match result {
+            Ok((commits, head)) => {
+                if commits.is_empty() {
+                    // Nothing new after all (`refresh` only guessed).
+                    self.inbox.head = head.max(self.inbox.applied);
+                }
+                self.inbox.heard(head);
+                self.inbox.news.extend(commits.into_iter().map(News::Commit));
+            }
+            Err(error) if error.kind == CloudErrorKind::Gone => {
+                self.inbox.frozen = true;
+                self.inbox.trouble = "this device was away for longer than the cloud's log goes \
+                    back: nothing is sent or applied; see `meshdrive doctor`"
+                    .to_string();
+                self.note(self.inbox.trouble.clone());
+            }
+            Err(error) => {
+                self.inbox.trouble = error.message.to_string();
+                self.inbox.next_try = Some(self.now.mono.plus_millis(RECONNECT_MS));
+            }
+        }
+    }
+
+    /// Works off news and asks for more, as far as that is possible now.
+    pub(crate) fn advance_inbox(&mut self) {
+        if self.inbox.next_try.is_some_and(|at| at <= self.now.mono) {
+            self.inbox.next_try = None;
+            self.try_again();
+        }
+        if self.hydration.retry_at.is_some_and(|at| at <= self.now.mono) {
+            self.retry_remote();
+        }
+        while !self.uploads.is_committing() && !self.inbox.frozen && !self.inbox.loading {
+            let Some(news) = self.inbox.news.front().cloned() else { break };
+            if !self.inbox.loaded && self.load_for(&news) {
+                break;
+            }
+            self.inbox.loaded = false;
+            self.inbox.news.pop_front();
+            self.apply_news(news);
+        }
+        let room = self.inbox.news.len() < NEWS_MAX;
+        let idle = !self.inbox.asking && self.inbox.next_try.is_none();
+        if self.inbox.is_behind()
+            && room
+            && idle
+            && self.inbox.online
+            && !self.inbox.frozen
+            && !self.inbox.news.iter().any(|news| matches!(news, News::Commit(_)))
+        {
+            self.inbox.asking = true;
+            self.cloud(Work::Changes, Cloud::Changes { since: self.inbox.applied });
+        }
+    }
+
+    fn try_again(&mut self) {
+        if !self.inbox.is_connected() {
+            self.connect();
+        } else if !self.inbox.complete && !self.inbox.snapshotting && self.inbox.online {
+            self.inbox.snapshotting = true;
+            self.cloud(Work::Snapshot, Cloud::Snapshot { after: None });
+        }
+    }
+
+    /// Starts loading the rows that a piece of news speaks of, if some may be in the local store
+    /// only. Says whether it did.
+    fn load_for(&mut self, news: &News) -> bool {
+        let nodes = match news {
+            News::Commit(commit) => &commit.nodes,
+            News::Page(_, page) => &page.nodes,
+        };
+        let mut ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
+        ids.extend(nodes.iter().map(|node| node.parent));
+        ids.retain(|id| self.tree.by_id(*id).is_none());
+        if ids.is_empty() {
+            return false;
+        }
+        self.inbox.loading = true;
+        self.tree.begin_load(None);
+        self.local(Work::LoadInbox, Local::LoadIds(ids.into_iter().collect()));
+        true
+    }
+
+    pub(crate) fn inbox_loaded(&mut self, rows: Result<Vec<Loaded>, FsError>) {
+        self.inbox.loading = false;
+        self.tree.end_load(None, false);
+        match rows {
+            Ok(rows) => {
+                self.adopt_rows(rows);
+                self.inbox.loaded = true;
+            }
+            Err(error) => {
+                self.inbox.trouble = format!("the local index cannot be read: {error}");
+                self.inbox.frozen = true;
+                self.note(self.inbox.trouble.clone());
+            }
+        }
+    }
+
+    fn apply_news(&mut self, news: News) {
+        match news {
+            News::Commit(commit) => {
+                if commit.rev <= self.inbox.applied {
+                    return;
+                }
+                self.merge_commit(&commit);
+                self.advance_cursor(commit.rev);
+            }
+            News::Page(dir, page) => self.apply_page(dir, &page),
+        }
+    }
+
+    fn apply_page(&mut self, dir: Option<NodeId>, page: &Page) {
+        if dir.is_some() && page.rev < self.inbox.applied {
+            // Older than what is known: the listing may name what has gone since. Ask anew.
+            if let Some(id) = dir {
+                self.cloud(Work::Children { dir: id }, Cloud::Children { dir: id, after: None });
+            }
+            return;
+        }
+        self.merge_listing(&page.nodes);
+        match (dir, &page.next) {
+            (None, Some(after)) => {
+                self.cloud(Work::Snapshot, Cloud::Snapshot { after: Some(after.clone()) });
+            }
+            (None, None) => {
+                self.inbox.complete = true;
+                self.commit(Change::Complete);
+                self.inbox.listing_ended(None);
+                for dir in self.faults.wanted_listings() {
+                    self.wake(Wake::Listing(dir));
+                }
+                self.pins.resume();
+            }
+            (Some(id), Some(after)) => {
+                let after = Some(after.clone());
+                self.cloud(Work::Children { dir: id }, Cloud::Children { dir: id, after });
+            }
+            (Some(id), None) => {
+                self.inbox.listing_ended(Some(id));
+                if let Some(inode) = self.tree.by_id(id) {
+                    let mut row = inode.row.clone();
+                    let ino = row.ino;
+                    row.listed = true;
+                    self.commit(Change::PutNode(Box::new(row)));
+                    self.wake(Wake::Listing(ino));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn advance_cursor(&mut self, rev: Rev) {
+        self.inbox.applied = rev;
+        self.inbox.heard(rev);
+        self.commit(Change::Cursor { rev, epoch: self.inbox.epoch });
+        let passed = self.tree.tombstones().iter().copied();
+        for ino in passed.collect::<Vec<_>>() {
+            self.reap(ino);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What each effect in flight is for.
+
+use crate::{ContentRef, HandleId, Ino, Job, NodeId, Range, Ticket};
+use alloc::{collections::BTreeMap, vec::Vec};
+
+/// The reason of a job: what to do when it is done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Work {
+    /// Nothing: best effort.
+    Quiet,
+    LoadDir(Ino),
+    LoadNode(Ino),
+    /// Rows of the commit or page at the head of the inbox.
+    LoadInbox,
+    Read {
+        ticket: Ticket,
+        ino: Ino,
+        range: Range,
+    },
+    Write {
+        ticket: Ticket,
+        ino: Ino,
+        range: Range,
+    },
+    Fill {
+        ino: Ino,
+        range: Range,
+        content: ContentRef,
+    },
+    Truncate {
+        ticket: Ticket,
+        ino: Ino,
+        open: Option<HandleId>,
+    },
+    /// The backing bytes of a range are dropped; nobody may fill it meanwhile.
+    Drop {
+        ino: Ino,
+        range: Range,
+    },
+    Zero {
+        ticket: Ticket,
+        ino: Ino,
+        range: Range,
+    },
+    Sync {
+        ticket: Ticket,
+    },
+    /// The flight is about to leave and must be durable first.
+    SyncFlight,
+    Connect,
+    Children {
+        dir: NodeId,
+    },
+    Snapshot,
+    Changes,
+    Fetch {
+        ino: Ino,
+        content: ContentRef,
+        range: Range,
+    },
+    FetchSmall {
+        files: Vec<(Ino, ContentRef)>,
+        dir: Ino,
+    },
+    Stage,
+    Commit,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    running: BTreeMap<Job, Work>,
+    last: u64,
+}
+
+impl Jobs {
+    pub(crate) fn start(&mut self, work: Work) -> Job {
+        self.last += 1;
+        self.running.insert(Job(self.last), work);
+        Job(self.last)
+    }
+
+    pub(crate) fn get(&self, job: Job) -> Option<&Work> {
+        self.running.get(&job)
+    }
+
+    pub(crate) fn finish(&mut self, job: Job) -> Option<Work> {
+        self.running.remove(&job)
+    }
+}

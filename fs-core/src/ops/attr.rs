@@ -1,0 +1,183 @@
+//! Attributes: chmod, chown, utimens, truncate, readlink.
+
+use super::Flow;
+use crate::drive::Drive;
+use crate::faults::{Need, Step};
+use crate::jobs::Work;
+use crate::{
+    Change, FsError, HandleId, Ino, Kind, Local, Pending, Range, Response, SetAttrs, SetTime,
+    Ticket, Timestamp,
+};
+use alloc::boxed::Box;
+
+/// The longest file in bytes: what fits a signed 64-bit offset (POSIX off_t).
+pub(crate) const FILE_MAX: u64 = i64::MAX as u64;
+
+impl Drive {
+    pub(super) fn readlink(&mut self, ino: Ino) -> Step<Flow> {
+        let inode = self.node(ino)?;
+        if inode.row.kind != Kind::Symlink {
+            return Err(FsError::Invalid.into());
+        }
+        Ok(Some(Response::Target(inode.row.attrs.target.clone())))
+    }
+
+    pub(super) fn setattr(
+        &mut self,
+        ticket: Ticket,
+        ino: Ino,
+        set: &SetAttrs,
+        handle: Option<HandleId>,
+    ) -> Step<Flow> {
+        let inode = self.node(ino)?;
+        let Some(size) = set.size else {
+            self.set_fields(ino, set);
+            return Ok(Some(Response::Attr(self.node(ino)?.attr())));
+        };
+        match inode.row.kind {
+            Kind::File => {}
+            Kind::Dir => return Err(FsError::IsDirectory.into()),
+            _ => return Err(FsError::Invalid.into()),
+        }
+        if let Some(id) = handle {
+            let open = self.handles.get_mut(id, ino).ok_or(FsError::BadHandle)?;
+            if !open.flags.write {
+                return Err(FsError::Invalid.into());
+            }
+        }
+        self.truncate(ino, size)?;
+        let rest = SetAttrs { size: None, ..*set };
+        self.set_fields(ino, &rest);
+        self.truncate_backing(ticket, ino, size, None);
+        Ok(None)
+    }
+
+    /// Sets every field but the size.
+    fn set_fields(&mut self, ino: Ino, set: &SetAttrs) {
+        let wall = self.wall();
+        let Some(inode) = self.tree.get(ino) else { return };
+        let mut row = self.pend(inode, Pending::ATTRS);
+        let attrs = &mut row.attrs;
+        let owner_changes = set.uid.is_some() || set.gid.is_some();
+        if owner_changes && row.kind == Kind::File && set.mode.is_none() && attrs.mode & 0o111 != 0
+        {
+            attrs.mode &= !strip_set_id(attrs.mode);
+        }
+        attrs.mode = set.mode.map_or(attrs.mode, |mode| mode & 0o7777);
+        attrs.uid = set.uid.unwrap_or(attrs.uid);
+        attrs.gid = set.gid.unwrap_or(attrs.gid);
+        attrs.atime = resolve(set.atime, attrs.atime, wall);
+        attrs.mtime = resolve(set.mtime, attrs.mtime, wall);
+        attrs.ctime = wall;
+        self.put(row);
+    }
+
+    /// Records a new length: first the record, then the backing file, so that a crash in between
+    /// leaves a longer file (which recovery cuts), never bytes that were cut off and come back.
+    pub(super) fn truncate(&mut self, ino: Ino, size: u64) -> Step<()> {
+        if size > FILE_MAX {
+            return Err(FsError::TooLarge.into());
+        }
+        let inode = self.node(ino)?;
+        if inode.conflicts(Range::new(0, u64::MAX), true) {
+            return Err(Need::Idle(ino).into_halt());
+        }
+        if size > inode.row.size {
+            self.ensure_room(0)?;
+        }
+        self.ensure_content(ino);
+        let wall = self.wall();
+        let Some(inode) = self.tree.get(ino) else { return Ok(()) };
+        let mut row = self.pend(inode, Pending::CONTENT);
+        row.size = size;
+        row.attrs.mtime = wall;
+        row.attrs.ctime = wall;
+        row.attrs.mode &= !strip_set_id(row.attrs.mode);
+        if let Some(content) = &inode.content {
+            let mut content = content.clone();
+            content.base_len = content.base_len.min(size);
+            content.valid.truncate(size);
+            content.dirty.truncate(size);
+            self.commit(Change::PutContent(content));
+        }
+        self.put(row);
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.generation += 1;
+            if let Some(flight) = &mut inode.flight {
+                flight.shortest = flight.shortest.min(size);
+                flight.dirty.truncate(size);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts the backing file after `truncate`, then answers the ticket.
+    pub(super) fn truncate_backing(
+        &mut self,
+        ticket: Ticket,
+        ino: Ino,
+        size: u64,
+        open: Option<HandleId>,
+    ) {
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.begin(Range::new(0, u64::MAX), true);
+        }
+        let after = self.latest();
+        let work = Work::Truncate { ticket, ino, open };
+        self.local(work, Local::Truncate { ino, size, after });
+    }
+
+    pub(crate) fn truncate_done(
+        &mut self,
+        ticket: Ticket,
+        ino: Ino,
+        open: Option<HandleId>,
+        result: Result<(), FsError>,
+    ) {
+        let attr = self.tree.get(ino).map(crate::tree::Inode::attr);
+        let response = match (open, attr) {
+            (Some(handle), _) => Ok(Response::Opened { handle, keep_cache: false }),
+            (None, Some(attr)) => Ok(Response::Attr(attr)),
+            (None, None) => Err(FsError::Stale),
+        };
+        self.reply(ticket, result.and(response));
+        self.release(ino, Range::new(0, u64::MAX), true);
+    }
+
+    /// Gives a file a content row, so that ranges have something to be counted from.
+    pub(crate) fn ensure_content(&mut self, ino: Ino) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        if inode.content.is_none() && inode.is_file() {
+            let known = inode.row.content_rev.0 != 0;
+            let content = crate::ContentRow {
+                ino,
+                base_id: inode.row.id,
+                base_rev: inode.row.content_rev,
+                base_len: if known { inode.row.size } else { 0 },
+                ..crate::ContentRow::default()
+            };
+            self.commit(Change::PutContent(Box::new(content)));
+        }
+    }
+}
+
+/// The set-id bits that a change of owner or content takes away (POSIX chown, write): set-user-id,
+/// and set-group-id where the group may execute.
+pub(super) fn strip_set_id(mode: u32) -> u32 {
+    let group = if mode & 0o010 != 0 { 0o2000 } else { 0 };
+    (0o4000 | group) & mode
+}
+
+fn resolve(set: Option<SetTime>, old: Timestamp, now: Timestamp) -> Timestamp {
+    match set {
+        None => old,
+        Some(SetTime::Now) => now,
+        Some(SetTime::At(time)) => time,
+    }
+}
+
+impl Need {
+    pub(crate) fn into_halt(self) -> crate::faults::Halt {
+        crate::faults::Halt::Fault(self)
+    }
+}

@@ -1,0 +1,92 @@
+//! Directory listings. A handle keeps the listing as it was at the last rewind, so that positions
+//! stay valid while entries come and go.
+
+use super::Flow;
+use crate::drive::Drive;
+use crate::faults::Step;
+use crate::{DirEntry, FsError, HandleId, Ino, Kind, OpenFlags, Response};
+use alloc::vec::Vec;
+
+/// Positions 1 and 2 follow `.` and `..`.
+const DOTS: [&[u8]; 2] = [b".", b".."];
+
+impl Drive {
+    pub(super) fn opendir(&mut self, ino: Ino) -> Step<Flow> {
+        if !self.node(ino)?.is_dir() {
+            return Err(FsError::NotDirectory.into());
+        }
+        let handle = self.handles.open(ino, OpenFlags { read: true, ..OpenFlags::default() });
+        Ok(Some(Response::Opened { handle, keep_cache: false }))
+    }
+
+    pub(super) fn readdir(
+        &mut self,
+        (ino, handle): (Ino, HandleId),
+        cookie: u64,
+        (mut room, cost): (usize, fn(usize) -> usize),
+        plus: bool,
+    ) -> Step<Flow> {
+        self.snapshot_listing(ino, handle, cookie == 0)?;
+        let parent = self.node(ino)?.row.parent;
+        let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
+        let listing = open.listing.take().unwrap_or_default();
+        let mut entries = Vec::new();
+        let first = usize::try_from(cookie).unwrap_or(usize::MAX);
+        for position in first..listing.len() + DOTS.len() {
+            let mut entry = match DOTS.get(position) {
+                Some(dots) => {
+                    let of = if position == 0 || ino == Ino::ROOT { ino } else { parent };
+                    DirEntry {
+                        ino: of,
+                        kind: Kind::Dir,
+                        name: dots.to_vec(),
+                        cookie: 0,
+                        attr: None,
+                    }
+                }
+                None => {
+                    let (name, child, kind) = &listing[position - DOTS.len()];
+                    let name = name.as_bytes().to_vec();
+                    DirEntry { ino: *child, kind: *kind, name, cookie: 0, attr: None }
+                }
+            };
+            entry.cookie = position as u64 + 1;
+            if plus {
+                entry.attr = self.tree.get(entry.ino).map(crate::tree::Inode::attr);
+                if entry.attr.is_none_or(|attr| attr.nlink == 0) && position >= DOTS.len() {
+                    continue; // removed since the listing was taken
+                }
+            }
+            let needed = cost(entry.name.len());
+            if needed > room {
+                break;
+            }
+            room -= needed;
+            if plus && position >= DOTS.len() {
+                self.remember(entry.ino);
+            }
+            entries.push(entry);
+        }
+        if let Some(open) = self.handles.get_mut(handle, ino) {
+            open.listing = Some(listing);
+        }
+        Ok(Some(Response::Entries(entries)))
+    }
+
+    /// Takes the listing for a handle, if it has none or is rewound.
+    fn snapshot_listing(&mut self, ino: Ino, handle: HandleId, rewind: bool) -> Step<()> {
+        let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
+        if open.listing.is_some() && !rewind {
+            return Ok(());
+        }
+        let dir = self.listing(ino)?;
+        let children = dir.children.iter().filter_map(|(name, child)| {
+            self.tree.get(*child).map(|inode| (name.clone(), *child, inode.row.kind))
+        });
+        let listing = children.collect();
+        if let Some(open) = self.handles.get_mut(handle, ino) {
+            open.listing = Some(listing);
+        }
+        Ok(())
+    }
+}

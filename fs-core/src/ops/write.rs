@@ -1,0 +1,198 @@
+//! Writing bytes, reserving and zeroing ranges, finding data and holes.
+
+use super::Flow;
+use super::attr::{FILE_MAX, strip_set_id};
+use crate::drive::Drive;
+use crate::faults::{Halt, Need, Step, Wake};
+use crate::jobs::Work;
+use crate::{Change, FsError, HandleId, Ino, Local, Pending, Range, Response, Ticket};
+use alloc::{boxed::Box, vec::Vec};
+use bytes::Bytes;
+
+/// Dirty bytes beyond half of the cache that are still accepted: 1 GiB.
+const DIRTY_ALLOWANCE: u64 = 1 << 30;
+
+impl Drive {
+    pub(super) fn write(
+        &mut self,
+        ticket: Ticket,
+        (ino, handle): (Ino, HandleId),
+        offset: u64,
+        data: &Bytes,
+    ) -> Step<Flow> {
+        let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
+        if !open.flags.write {
+            return Err(FsError::BadHandle.into());
+        }
+        let append = open.flags.append;
+        let inode = self.node(ino)?;
+        let offset = if append { inode.row.size } else { offset };
+        let len = data.len() as u64;
+        if offset.checked_add(len).is_none_or(|end| end > FILE_MAX) {
+            return Err(FsError::TooLarge.into());
+        }
+        if data.is_empty() {
+            return Ok(Some(Response::Written(0)));
+        }
+        let range = Range::at(offset, len);
+        if inode.conflicts(range, true) || append && !inode.busy.is_empty() {
+            return Err(Halt::Fault(Need::Idle(ino)));
+        }
+        self.ensure_room(len)?;
+        self.revive_superseded(ino);
+        self.soil(ino, range);
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.begin(range, true);
+        }
+        let after = self.latest();
+        let write = Local::Write { ino, offset, data: data.clone(), after };
+        self.local(Work::Write { ticket, ino, range }, write);
+        Ok(None)
+    }
+
+    /// Before clean bytes change they are recorded as dirty; bytes that are not here yet are
+    /// recorded after they are written, since a hole must never be taken for data.
+    fn soil(&mut self, ino: Ino, range: Range) {
+        self.ensure_content(ino);
+        let Some(inode) = self.tree.get(ino) else { return };
+        let clean: Vec<Range> =
+            inode.content.as_ref().map(|content| content.valid.within(range)).unwrap_or_default();
+        let (size, mtime) = (inode.row.size, inode.row.attrs.mtime);
+        let placed = inode.row.parent != Ino::NONE;
+        let unmarked = placed && !inode.row.pending.has(Pending::CONTENT);
+        let set_id = strip_set_id(inode.row.attrs.mode);
+        if unmarked || set_id != 0 {
+            let bits =
+                if set_id != 0 { Pending::CONTENT.with(Pending::ATTRS) } else { Pending::CONTENT };
+            let mut row = self.pend(inode, bits);
+            row.attrs.mode &= !set_id;
+            self.commit(Change::PutNode(Box::new(row)));
+        }
+        for part in clean {
+            self.commit(Change::Wrote { ino, range: part, size, mtime });
+        }
+    }
+
+    pub(crate) fn write_done(
+        &mut self,
+        ticket: Ticket,
+        ino: Ino,
+        range: Range,
+        result: Result<(), FsError>,
+    ) {
+        if result.is_ok() {
+            self.wrote(ino, range);
+        }
+        let written = u32::try_from(range.len()).unwrap_or(u32::MAX);
+        self.reply(ticket, result.map(|()| Response::Written(written)));
+        self.release(ino, range, true);
+        self.reap(ino);
+    }
+
+    /// Records bytes that are in the backing file now.
+    fn wrote(&mut self, ino: Ino, range: Range) {
+        let mtime = self.wall();
+        let Some(inode) = self.tree.get_mut(ino) else { return };
+        inode.generation += 1;
+        if let Some(flight) = &mut inode.flight {
+            flight.dirty.insert(range);
+        }
+        let size = inode.row.size.max(range.end);
+        self.commit(Change::Wrote { ino, range, size, mtime });
+        self.hydration.used(ino);
+        if self.tree.get(ino).is_some_and(|inode| inode.row.parent != Ino::NONE) {
+            self.touch(ino);
+        }
+    }
+
+    /// Makes sure that `len` more dirty bytes may be taken in.
+    pub(super) fn ensure_room(&mut self, len: u64) -> Step<()> {
+        if self.hydration.disk_free.is_some_and(|free| free < self.limits.disk_floor / 4) {
+            self.evict_for(len);
+            return Err(FsError::NoSpace.into());
+        }
+        let limit = self.limits.cache_bytes / 2 + DIRTY_ALLOWANCE;
+        if self.tree.weight().dirty + len > limit {
+            return Err(Halt::Fault(Need::Space));
+        }
+        self.evict_for(len);
+        Ok(())
+    }
+
+    pub(super) fn allocate(
+        &mut self,
+        ticket: Ticket,
+        (ino, handle): (Ino, HandleId),
+        (offset, len): (u64, u64),
+        keep_size: bool,
+        zero: bool,
+    ) -> Step<Flow> {
+        let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
+        if !open.flags.write {
+            return Err(FsError::BadHandle.into());
+        }
+        let end =
+            offset.checked_add(len).filter(|end| *end <= FILE_MAX).ok_or(FsError::TooLarge)?;
+        if len == 0 {
+            return Err(FsError::Invalid.into());
+        }
+        let size = self.node(ino)?.row.size;
+        if zero {
+            let range = Range::new(offset, if keep_size { end.min(size) } else { end });
+            if range.is_empty() {
+                return Ok(Some(Response::Done));
+            }
+            return self.zero_range(ticket, ino, range);
+        }
+        self.ensure_room(0)?;
+        if !keep_size && end > size {
+            self.truncate(ino, end)?;
+        }
+        Ok(Some(Response::Done))
+    }
+
+    fn zero_range(&mut self, ticket: Ticket, ino: Ino, range: Range) -> Step<Flow> {
+        if self.node(ino)?.conflicts(range, true) {
+            return Err(Halt::Fault(Need::Idle(ino)));
+        }
+        self.ensure_room(0)?;
+        self.soil(ino, range);
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.begin(range, true);
+        }
+        let after = self.latest();
+        self.local(Work::Zero { ticket, ino, range }, Local::Zero { ino, range, after });
+        Ok(None)
+    }
+
+    pub(crate) fn zero_done(
+        &mut self,
+        ticket: Ticket,
+        ino: Ino,
+        range: Range,
+        result: Result<(), FsError>,
+    ) {
+        if result.is_ok() {
+            self.wrote(ino, range);
+        }
+        self.reply(ticket, result.map(|()| Response::Done));
+        self.release(ino, range, true);
+        self.wake(Wake::Bytes(ino));
+    }
+
+    /// All of a file counts as data, its end as the one hole (which POSIX allows).
+    pub(super) fn seek(
+        &mut self,
+        ino: Ino,
+        handle: HandleId,
+        offset: u64,
+        hole: bool,
+    ) -> Step<Flow> {
+        self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
+        let size = self.node(ino)?.row.size;
+        if offset >= size {
+            return Err(FsError::NoData.into());
+        }
+        Ok(Some(Response::Offset(if hole { size } else { offset })))
+    }
+}

@@ -1,0 +1,116 @@
+//! Extended attributes. `user.meshdrive.status` and `user.meshdrive.pin` are ours and virtual.
+
+use super::Flow;
+use crate::drive::Drive;
+use crate::faults::Step;
+use crate::{FileState, FsError, Ino, Pending, Response};
+use alloc::{format, string::String, string::ToString, vec::Vec};
+
+const STATUS: &[u8] = b"user.meshdrive.status";
+const PIN: &[u8] = b"user.meshdrive.pin";
+const OURS: &[u8] = b"user.meshdrive.";
+/// Linux XATTR_NAME_MAX and XATTR_SIZE_MAX, in bytes.
+const NAME_MAX: usize = 255;
+const VALUE_MAX: usize = 65_536;
+/// All names and values of a node together, in bytes: what a sealed record holds.
+const TOTAL_MAX: usize = 65_536;
+
+impl Drive {
+    pub(super) fn setxattr(
+        &mut self,
+        ino: Ino,
+        (name, value): (&[u8], &[u8]),
+        create: bool,
+        replace: bool,
+    ) -> Step<Flow> {
+        if name.is_empty() || name.len() > NAME_MAX {
+            return Err(FsError::Range.into());
+        }
+        if value.len() > VALUE_MAX {
+            return Err(FsError::TooBig.into());
+        }
+        if name == PIN {
+            let on = match value {
+                b"1" | b"true" | b"yes" => true,
+                b"0" | b"false" | b"no" => false,
+                _ => return Err(FsError::Invalid.into()),
+            };
+            self.node(ino)?;
+            self.set_pin(ino, on);
+            return Ok(Some(Response::Done));
+        }
+        if name.starts_with(OURS) {
+            return Err(FsError::NotPermitted.into());
+        }
+        let inode = self.node(ino)?;
+        let known = inode.row.attrs.xattrs.contains_key(name);
+        if create && known {
+            return Err(FsError::Exists.into());
+        }
+        if replace && !known {
+            return Err(FsError::NoAttribute.into());
+        }
+        let mut row = self.pend(inode, Pending::ATTRS);
+        row.attrs.xattrs.insert(name.to_vec(), value.to_vec());
+        let total: usize = row.attrs.xattrs.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
+        if total > TOTAL_MAX {
+            return Err(FsError::NoSpace.into());
+        }
+        row.attrs.ctime = self.wall();
+        self.put(row);
+        Ok(Some(Response::Done))
+    }
+
+    pub(super) fn getxattr(&mut self, ino: Ino, name: &[u8]) -> Step<Flow> {
+        let inode = self.node(ino)?;
+        if name == STATUS {
+            let status = self.file_status(inode);
+            return Ok(Some(Response::Xattr(state_word(&status.state).into_bytes())));
+        }
+        if name == PIN {
+            let pinned = self.tree.is_pinned(ino);
+            return Ok(Some(Response::Xattr(if pinned { b"1" } else { b"0" }.to_vec())));
+        }
+        let value = inode.row.attrs.xattrs.get(name).ok_or(FsError::NoAttribute)?;
+        Ok(Some(Response::Xattr(value.clone())))
+    }
+
+    /// Ours are not listed, so that copying tools do not carry them off.
+    pub(super) fn listxattr(&mut self, ino: Ino) -> Step<Flow> {
+        let inode = self.node(ino)?;
+        let mut names = Vec::new();
+        for name in inode.row.attrs.xattrs.keys() {
+            names.extend_from_slice(name);
+            names.push(0);
+        }
+        Ok(Some(Response::XattrNames(names)))
+    }
+
+    pub(super) fn removexattr(&mut self, ino: Ino, name: &[u8]) -> Step<Flow> {
+        if name.starts_with(OURS) {
+            return Err(FsError::NotPermitted.into());
+        }
+        let inode = self.node(ino)?;
+        if !inode.row.attrs.xattrs.contains_key(name) {
+            return Err(FsError::NoAttribute.into());
+        }
+        let mut row = self.pend(inode, Pending::ATTRS);
+        row.attrs.xattrs.remove(name);
+        row.attrs.ctime = self.wall();
+        self.put(row);
+        Ok(Some(Response::Done))
+    }
+}
+
+/// The state of a file in a word or two.
+fn state_word(state: &FileState) -> String {
+    match state {
+        FileState::Cloud => "cloud".to_string(),
+        FileState::Partial { here } => format!("partial {here}"),
+        FileState::Local => "local".to_string(),
+        FileState::Pinned => "pinned".to_string(),
+        FileState::Pending => "pending".to_string(),
+        FileState::Uploading => "uploading".to_string(),
+        FileState::Attention(why) => format!("attention: {why}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! What a commit's outcome means for the nodes in it: the cloud now has what was sent; whatever has
+//! changed since remains pending.
+
+use crate::drive::Drive;
+use crate::{
+    Attrs, Change, ContentRow, Flight, FlightItem, GroupOutcome, Ino, NodeRow, Op, Origin, Pending,
+    Range, Ranges, Rev,
+};
+use alloc::{boxed::Box, vec::Vec};
+
+impl Drive {
+    pub(crate) fn settle_flight(&mut self, flight: &Flight, outcomes: &[GroupOutcome]) {
+        let mut items = flight.items.iter();
+        let mut newest = Rev(0);
+        for (group, outcome) in flight.groups.iter().zip(outcomes) {
+            for (op, item) in group.ops.iter().zip(items.by_ref()) {
+                let ino = item.sent.node.ino;
+                match outcome {
+                    GroupOutcome::Done(rev) => {
+                        newest = newest.max(*rev);
+                        self.accepted(op, item, *rev);
+                    }
+                    GroupOutcome::Conflict(_) => {
+                        self.refused(ino, "the cloud keeps refusing it: it has changed there");
+                        self.inbox.refresh();
+                    }
+                    GroupOutcome::Dependent => self.refused(ino, "it needs another change first"),
+                    GroupOutcome::Unstaged => self.refused(ino, "its content got lost on the way"),
+                    GroupOutcome::Invalid(why) => self.needs_attention(ino, why),
+                }
+            }
+        }
+        self.passed(newest);
+    }
+
+    fn accepted(&mut self, op: &Op, item: &FlightItem, rev: Rev) {
+        let ino = item.sent.node.ino;
+        let Some(inode) = self.tree.get(ino) else { return };
+        let mut row = inode.row.clone();
+        if row.id != op.id() {
+            return; // gave its identity away since
+        }
+        match op {
+            Op::Trash { .. } => {
+                row.gone = true;
+                row.meta_rev = rev;
+                row.pending = Pending::NONE;
+                row.origin = None;
+                self.commit(Change::PutNode(Box::new(row)));
+                self.settled(ino);
+                return;
+            }
+            Op::SetContent { .. } => self.content_accepted(&mut row, item, rev),
+            Op::Create { parent, name, attrs, content, .. } => {
+                row.meta_rev = rev;
+                row.pending = row.pending.without(Pending::CREATE);
+                let origin = Origin { parent: *parent, name: name.clone(), attrs: attrs.clone() };
+                row.origin = Some(Box::new(origin));
+                if content.is_some() {
+                    self.content_accepted(&mut row, item, rev);
+                }
+            }
+            Op::Move { parent, name, attrs, .. } | Op::Restore { parent, name, attrs, .. } => {
+                row.meta_rev = rev;
+                row.pending = row.pending.without(Pending::RESTORE);
+                let origin = Origin { parent: *parent, name: name.clone(), attrs: attrs.clone() };
+                row.origin = Some(Box::new(origin));
+            }
+            Op::SetAttrs { attrs, .. } => {
+                row.meta_rev = rev;
+                if let Some(origin) = &mut row.origin {
+                    origin.attrs = attrs.clone();
+                }
+            }
+        }
+        self.put_remaining(row);
+    }
+
+    /// What still differs from the cloud stays pending.
+    pub(crate) fn put_remaining(&mut self, mut row: NodeRow) {
+        if let Some(origin) = &row.origin {
+            let parent = self.tree.get(row.parent).map(|dir| dir.row.id);
+            let moved = parent != Some(origin.parent) || row.name != origin.name;
+            let changed = !same_attrs(&row.attrs, &origin.attrs, row.pending);
+            let removed = row.parent == Ino::NONE;
+            row.pending = row.pending.without(Pending::PLACE.with(Pending::ATTRS));
+            if removed {
+                row.pending = row.pending.with(Pending::TRASH);
+            } else {
+                let bit = |on: bool, bit: Pending| if on { bit } else { Pending::NONE };
+                row.pending = row.pending.with(bit(moved, Pending::PLACE));
+                row.pending = row.pending.with(bit(changed, Pending::ATTRS));
+            }
+        }
+        self.put(row);
+    }
+
+    /// The cloud has the content that was staged; what was written since remains dirty.
+    fn content_accepted(&mut self, row: &mut NodeRow, item: &FlightItem, rev: Rev) {
+        let ino = row.ino;
+        row.content_rev = rev;
+        let sent = &item.sent.node;
+        let Some(inode) = self.tree.get(ino) else { return };
+        let since = inode.flight.as_deref().cloned();
+        let live = since.is_some() && item.generation != 0;
+        let untouched = if live {
+            item.generation == inode.generation + 1
+        } else {
+            same_content(inode.content.as_deref(), item.sent.content.as_ref())
+                && inode.row.size == sent.size
+        };
+        if let Some(content) = inode.content.as_deref() {
+            let mut content = content.clone();
+            let (dirty, shortest) = match (untouched, since) {
+                (true, _) => (Ranges::new(), sent.size),
+                (false, Some(since)) if live => (since.dirty, since.shortest),
+                // After a restart nobody knows what changed since: all of it goes again.
+                (false, _) => (content.dirty.clone(), sent.size.min(row.size)),
+            };
+            rebase(&mut content, row, (rev, shortest), dirty);
+            if !live {
+                // The backing file may have lost bytes that the cloud has: fetch them again.
+                content.valid = Ranges::new();
+            }
+            self.commit(Change::PutContent(Box::new(content)));
+        }
+        if untouched {
+            row.pending = row.pending.without(Pending::CONTENT);
+        } else {
+            row.pending = row.pending.with(Pending::CONTENT);
+        }
+    }
+
+    /// Our own commit directly follows what is applied: nothing to fetch.
+    fn passed(&mut self, rev: Rev) {
+        if rev.0 == self.inbox.applied.0 + 1 && self.inbox.is_empty() {
+            self.advance_cursor(rev);
+        }
+        self.inbox.heard(rev);
+    }
+}
+
+/// Turns the sent version into the base: what was dirty and is not any more is clean now.
+fn rebase(content: &mut ContentRow, row: &NodeRow, (rev, shortest): (Rev, u64), dirty: Ranges) {
+    let whole = Range::new(0, shortest);
+    // Below the old base only what was valid or dirty is here; above it everything was (holes).
+    let mut here: Vec<Range> = content.valid.within(whole);
+    here.extend(content.dirty.within(whole));
+    here.push(Range::new(content.base_len, shortest));
+    content.valid = here.into_iter().collect();
+    for range in dirty.iter() {
+        content.valid.remove(range);
+    }
+    content.base_id = row.id;
+    content.base_rev = rev;
+    content.base_len = shortest;
+    content.dirty = dirty;
+}
+
+fn same_content(here: Option<&ContentRow>, sent: Option<&ContentRow>) -> bool {
+    match (here, sent) {
+        (Some(here), Some(sent)) => here.same_bytes(sent),
+        (here, sent) => here.is_none() == sent.is_none(),
+    }
+}
+
+/// Attributes that travel. The mtime of a file whose content is pending travels with that.
+pub(crate) fn same_attrs(here: &Attrs, there: &Attrs, pending: Pending) -> bool {
+    let with_content = pending.has(Pending::CONTENT);
+    here.mode == there.mode
+        && here.uid == there.uid
+        && here.gid == there.gid
+        && here.rdev == there.rdev
+        && (here.mtime == there.mtime || with_content)
+        && here.target == there.target
+        && here.xattrs == there.xattrs
+}

@@ -1,0 +1,268 @@
+//! Finding a node's place in the tree that is shown: parents that were removed here come back, a name
+//! that something local has taken is vacated, a cycle is broken, and what cannot be shown yet waits
+//! in limbo until the feed has caught up.
+
+use crate::drive::Drive;
+use crate::merge::Rest;
+use crate::{Change, Ino, NAME_MAX, Name, NodeId, NodeRow, Pending, Stale, Timestamp};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+/// Attempts to find a conflict name that is free.
+const NAME_TRIES: u32 = 1_000;
+
+impl Drive {
+    /// Puts `row` where the cloud has it: `(parent, name)`.
+    pub(crate) fn settle_place(&mut self, row: NodeRow, to: (NodeId, &Name), rest: &Rest<'_>) {
+        let (old_parent, old_name) = (row.parent, row.name.clone());
+        let target = self.living(to.0).filter(|dir| self.vacate(&row, *dir, to.1, rest));
+        if old_parent != Ino::NONE {
+            self.invalidate(Stale::Entry { parent: old_parent, name: old_name });
+            self.invalidate(Stale::Attrs(old_parent));
+        }
+        self.invalidate(Stale::Attrs(row.ino));
+        let mut row = row;
+        match target {
+            Some(dir) => {
+                row.parent = dir;
+                row.name = to.1.clone();
+                self.invalidate(Stale::Entry { parent: dir, name: to.1.clone() });
+                self.invalidate(Stale::Attrs(dir));
+                let ino = row.ino;
+                self.put_remaining(row);
+                if self.tree.get(ino).is_some() && self.tree.is_pinned(ino) {
+                    self.pins.walk(ino);
+                }
+            }
+            None => self.to_limbo(row),
+        }
+    }
+
+    /// Takes a node out of sight until the feed says where it belongs.
+    fn to_limbo(&mut self, mut row: NodeRow) {
+        row.parent = Ino::NONE;
+        row.pending = row.pending.without(Pending::PLACE.with(Pending::ATTRS));
+        let ino = row.ino;
+        let pending = !row.pending.is_none();
+        self.commit(Change::PutNode(Box::new(row)));
+        if !pending {
+            self.settled(ino);
+        }
+    }
+
+    /// The directory with that identity, brought back if it was removed here only.
+    fn living(&mut self, id: NodeId) -> Option<Ino> {
+        let row = self.tree.by_id(id)?.row.clone();
+        let shown = row.parent != Ino::NONE || row.ino == Ino::ROOT;
+        if row.gone || row.kind != crate::Kind::Dir {
+            return None;
+        }
+        if shown {
+            return Some(row.ino);
+        }
+        if !row.pending.has(Pending::TRASH) {
+            return None; // itself in limbo
+        }
+        let origin = row.origin.clone()?;
+        let parent = self.living(origin.parent)?;
+        if !self.vacate(&row, parent, &origin.name, &Rest::new()) {
+            return None;
+        }
+        let mut revived = row;
+        revived.pending = revived.pending.without(Pending::TRASH);
+        revived.parent = parent;
+        revived.name = origin.name.clone();
+        let ino = revived.ino;
+        self.invalidate(Stale::Entry { parent, name: origin.name.clone() });
+        self.invalidate(Stale::Attrs(parent));
+        self.put_remaining(revived);
+        Some(ino)
+    }
+
+    /// Makes `(dir, name)` free for `row`. False: it must wait in limbo.
+    fn vacate(&mut self, row: &NodeRow, dir: Ino, name: &Name, rest: &Rest<'_>) -> bool {
+        if !self.break_cycle(row.ino, dir) {
+            return false;
+        }
+        let Some(other) = self.tree.child(dir, name).map(|inode| inode.row.clone()) else {
+            return true;
+        };
+        if other.ino == row.ino {
+            return true;
+        }
+        let newer = rest.get(&other.id).is_some_and(|remote| remote.meta_rev > other.meta_rev);
+        let ours = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
+        if other.pending.has(ours) {
+            self.yield_name(other, row);
+            return true;
+        }
+        if newer || other.meta_rev <= row.meta_rev {
+            // It leaves this name in the same commit, or has left it in one that is still to come.
+            let mut lifted = other;
+            if lifted.origin.is_none() {
+                let parent = self.tree.get(dir).map_or(NodeId::ROOT, |dir| dir.row.id);
+                let attrs = lifted.attrs.clone();
+                lifted.origin = Some(Box::new(crate::Origin { parent, name: name.clone(), attrs }));
+            }
+            self.to_limbo(lifted);
+            return true;
+        }
+        false // the other one is there by a later commit of our own: this one moves on before it
+    }
+
+    /// A local newcomer makes way for what the cloud has under its name: two directories become one,
+    /// anything else gets a conflict name.
+    fn yield_name(&mut self, local: NodeRow, remote: &NodeRow) {
+        let both_dirs = local.kind == crate::Kind::Dir && remote.kind == crate::Kind::Dir;
+        if both_dirs && local.pending.has(Pending::CREATE) && remote.parent == Ino::NONE {
+            self.unite(local, remote);
+            return;
+        }
+        let name = self.conflict_name(local.parent, &local.name);
+        let shown = String::from_utf8_lossy(name.as_bytes()).into_owned();
+        let path = String::from_utf8_lossy(&self.tree.path(local.ino)).into_owned();
+        self.note(format!("{path}: made here and elsewhere; this device's is kept as \"{shown}\""));
+        self.inbox.conflicts += 1;
+        self.invalidate(Stale::Entry { parent: local.parent, name: local.name.clone() });
+        self.invalidate(Stale::Attrs(local.parent));
+        self.place(local.ino, local.parent, &name);
+    }
+
+    /// The cloud's directory takes the place of ours: ours takes over its identity, and keeps its
+    /// inode and its children.
+    fn unite(&mut self, local: NodeRow, remote: &NodeRow) {
+        let mut row = local;
+        let displaced = remote.ino;
+        row.pending = Pending::NONE;
+        row.id = self.random.node_id(self.now);
+        let children: Vec<(Ino, Name)> = self
+            .tree
+            .get(row.ino)
+            .map(|dir| dir.children.iter().map(|(name, ino)| (*ino, name.clone())).collect())
+            .unwrap_or_default();
+        // The remote directory is not in the tree yet: enter it first, without a place.
+        let mut entering = remote.clone();
+        entering.parent = Ino::NONE;
+        entering.listed = false;
+        self.commit(Change::PutNode(Box::new(entering)));
+        for (child, name) in children {
+            self.place(child, displaced, &name);
+        }
+        self.invalidate(Stale::Entry { parent: row.parent, name: row.name.clone() });
+        let ino = row.ino;
+        self.settled(ino);
+        row.parent = Ino::NONE;
+        row.name = Name::none();
+        self.commit(Change::PutNode(Box::new(row)));
+        self.reap(ino);
+    }
+
+    /// If `dir` lies below `ino`, a local move is to blame: undo those on the way. False: it cannot
+    /// be undone now.
+    fn break_cycle(&mut self, ino: Ino, dir: Ino) -> bool {
+        while self.tree.is_below(dir, ino) {
+            let Some(culprit) = self.moved_between(dir, ino) else { return false };
+            let Some(row) = self.tree.get(culprit).map(|inode| inode.row.clone()) else {
+                return false;
+            };
+            let Some(origin) = row.origin.clone() else { return false };
+            let path = String::from_utf8_lossy(&self.tree.path(culprit)).into_owned();
+            self.note(format!(
+                "{path}: moved back, another device moved a folder above it into it"
+            ));
+            self.invalidate(Stale::Entry { parent: row.parent, name: row.name.clone() });
+            let home = self.tree.by_id(origin.parent).map(|dir| dir.row.ino);
+            let free = home.filter(|home| {
+                self.tree.child(*home, &origin.name).is_none()
+                    && !self.tree.is_below(*home, culprit)
+                    && self.tree.is_below(*home, Ino::ROOT)
+            });
+            let (parent, name) = match free {
+                Some(home) => (home, origin.name.clone()),
+                None => (Ino::ROOT, self.conflict_name(Ino::ROOT, &origin.name)),
+            };
+            self.invalidate(Stale::Entry { parent, name: name.clone() });
+            self.place(culprit, parent, &name);
+        }
+        true
+    }
+
+    /// The first node on the way from `from` up to below `top` that was moved here.
+    fn moved_between(&self, from: Ino, top: Ino) -> Option<Ino> {
+        let mut at = from;
+        while at != top && at != Ino::ROOT {
+            let row = &self.tree.get(at)?.row;
+            if row.pending.has(Pending::PLACE.with(Pending::RESTORE)) && row.origin.is_some() {
+                return Some(at);
+            }
+            at = row.parent;
+        }
+        None
+    }
+
+    /// A free name beside `name`: `stem (conflict, device, 2026-11-24 08.52.43).ext`.
+    pub(crate) fn conflict_name(&self, parent: Ino, name: &Name) -> Name {
+        let (stem, extension) = split(strip_old_tag(name.as_bytes()));
+        let date = date_of(self.now.wall);
+        for number in 1..NAME_TRIES {
+            let count = if number == 1 { String::new() } else { format!("-{number}") };
+            let device = &self.device;
+            let comma = if device.is_empty() { "" } else { ", " };
+            let tag = format!(" (conflict{comma}{device}, {date}{count})");
+            let room = NAME_MAX.saturating_sub(tag.len() + extension.len());
+            let mut bytes = cut(stem, room).to_vec();
+            bytes.extend_from_slice(tag.as_bytes());
+            bytes.extend_from_slice(extension);
+            if let Ok(candidate) = Name::new(&bytes)
+                && self.tree.child(parent, &candidate).is_none()
+            {
+                return candidate;
+            }
+        }
+        name.clone()
+    }
+}
+
+/// Stem and extension (with its dot); a leading dot starts no extension. Extensions above 16 bytes
+/// are none.
+fn split(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.iter().rposition(|byte| *byte == b'.') {
+        Some(dot) if dot > 0 && name.len() - dot <= 16 => name.split_at(dot),
+        _ => (name, b""),
+    }
+}
+
+/// At most `room` bytes of `stem`, not cutting through a UTF-8 character.
+fn cut(stem: &[u8], room: usize) -> &[u8] {
+    let mut end = stem.len().min(room);
+    while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &stem[..end]
+}
+
+/// Conflict tags do not nest: `a (conflict, …).txt` conflicts as `a.txt` would. Only a name without
+/// extension after the tag can be cut in place; others keep their tag.
+fn strip_old_tag(name: &[u8]) -> &[u8] {
+    let tag = b" (conflict";
+    match name.windows(tag.len()).position(|window| window == tag) {
+        Some(at) if at > 0 && name.ends_with(b")") => &name[..at],
+        _ => name,
+    }
+}
+
+/// `2026-11-24 08.52.43`, from days to civil (Hinnant, "chrono-compatible low-level date algorithms").
+fn date_of(time: Timestamp) -> String {
+    let secs = time.0.div_euclid(1_000_000_000);
+    let (days, day_secs) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (day_secs / 3600, day_secs / 60 % 60, day_secs % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}.{minute:02}.{second:02}")
+}

@@ -1,0 +1,527 @@
+//! The owner of nodes in memory: rows, dentries and kernel references. Everything durable about a
+//! node changes in [`Tree::apply`] and nowhere else.
+//!
+//! Only a part of the drive is in memory. A node here always has its parent here; a directory whose
+//! `loaded` is set has all its known children here.
+
+use crate::{
+    Attr, Change, ContentRow, Ino, Kind, Name, NodeId, NodeRow, Pending, Range, Ranges, Timestamp,
+};
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
+
+/// What happened to a file's bytes since the commit in flight was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SinceFlight {
+    pub(crate) dirty: Ranges,
+    /// The shortest the file has been.
+    pub(crate) shortest: u64,
+}
+
+/// Work under way on a range of the backing file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Busy {
+    pub(crate) range: Range,
+    pub(crate) exclusive: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Inode {
+    pub(crate) row: NodeRow,
+    pub(crate) content: Option<Box<ContentRow>>,
+    pub(crate) children: BTreeMap<Name, Ino>,
+    pub(crate) subdirs: u32,
+    /// All children that the local store knows are in memory.
+    pub(crate) loaded: bool,
+    /// Children are being loaded: rows put meanwhile must not be missed.
+    pub(crate) loading: bool,
+    /// Kernel references.
+    pub(crate) lookups: u64,
+    pub(crate) opens: u32,
+    pub(crate) writers: u32,
+    /// Counts writes and truncations, to tell whether staged bytes are still the file's.
+    pub(crate) generation: u64,
+    pub(crate) busy: Vec<Busy>,
+    pub(crate) flight: Option<Box<SinceFlight>>,
+    /// An old version that is still open: the inode that has its place now.
+    pub(crate) superseded: Option<Ino>,
+}
+
+impl Inode {
+    fn new(row: NodeRow, content: Option<Box<ContentRow>>) -> Inode {
+        Inode {
+            row,
+            content,
+            children: BTreeMap::new(),
+            subdirs: 0,
+            loaded: false,
+            loading: false,
+            lookups: 0,
+            opens: 0,
+            writers: 0,
+            generation: 0,
+            busy: Vec::new(),
+            flight: None,
+            superseded: None,
+        }
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.row.kind == Kind::Dir
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.row.kind == Kind::File
+    }
+
+    /// The parts of `range` (inside the file) whose bytes are not here.
+    pub(crate) fn absent(&self, range: Range) -> Vec<Range> {
+        let Some(content) = &self.content else {
+            // No row: nothing is here, and everything is the current version's.
+            return if self.row.content_rev.0 == 0 || range.is_empty() {
+                Vec::new()
+            } else {
+                [range].into()
+            };
+        };
+        let below_base = range.clip(Range::new(0, content.base_len));
+        let gaps = content.valid.gaps(below_base);
+        gaps.into_iter().flat_map(|gap| content.dirty.gaps(gap)).collect()
+    }
+
+    pub(crate) fn conflicts(&self, range: Range, exclusive: bool) -> bool {
+        self.busy.iter().any(|busy| (busy.exclusive || exclusive) && busy.range.overlaps(range))
+    }
+
+    pub(crate) fn begin(&mut self, range: Range, exclusive: bool) {
+        self.busy.push(Busy { range, exclusive });
+    }
+
+    pub(crate) fn end(&mut self, range: Range, exclusive: bool) {
+        let busy = Busy { range, exclusive };
+        if let Some(at) = self.busy.iter().position(|other| *other == busy) {
+            self.busy.swap_remove(at);
+        }
+    }
+
+    /// Local bytes as the disk counts them: whole 4 KiB blocks.
+    fn weigh(&self) -> Weight {
+        self.content.as_ref().map_or_else(Weight::default, |content| Weight {
+            clean: blocks(content.valid.bytes()),
+            dirty: blocks(content.dirty.bytes()),
+        })
+    }
+
+    pub(crate) fn attr(&self) -> Attr {
+        let attrs = &self.row.attrs;
+        let links = if self.is_dir() { if self.loaded { 2 + self.subdirs } else { 1 } } else { 1 };
+        Attr {
+            ino: self.row.ino,
+            kind: self.row.kind,
+            mode: attrs.mode,
+            nlink: if self.row.parent == Ino::NONE { 0 } else { links },
+            uid: attrs.uid,
+            gid: attrs.gid,
+            rdev: attrs.rdev,
+            size: self.row.size,
+            blocks: self.row.size.div_ceil(512),
+            atime: attrs.atime,
+            mtime: attrs.mtime,
+            ctime: attrs.ctime,
+            btime: attrs.btime,
+        }
+    }
+}
+
+fn blocks(bytes: u64) -> u64 {
+    bytes.div_ceil(4096) * 4096
+}
+
+/// Local bytes by what they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Weight {
+    pub(crate) clean: u64,
+    pub(crate) dirty: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    inodes: BTreeMap<Ino, Inode>,
+    ids: BTreeMap<NodeId, Ino>,
+    pending: BTreeSet<Ino>,
+    /// Where the cloud has nodes that are elsewhere (or nowhere) here.
+    origins: BTreeMap<(NodeId, Name), Ino>,
+    /// Files with local bytes.
+    cached: BTreeSet<Ino>,
+    tombstones: BTreeSet<Ino>,
+    weight: Weight,
+    /// Inodes dropped since some load was started; its answer may still name them.
+    dropped: BTreeSet<Ino>,
+    loads: u32,
+    sweep_at: Ino,
+}
+
+impl Tree {
+    pub(crate) fn get(&self, ino: Ino) -> Option<&Inode> {
+        self.inodes.get(&ino)
+    }
+
+    pub(crate) fn get_mut(&mut self, ino: Ino) -> Option<&mut Inode> {
+        self.inodes.get_mut(&ino)
+    }
+
+    pub(crate) fn by_id(&self, id: NodeId) -> Option<&Inode> {
+        self.inodes.get(self.ids.get(&id)?)
+    }
+
+    pub(crate) fn child(&self, parent: Ino, name: &Name) -> Option<&Inode> {
+        let ino = self.inodes.get(&parent)?.children.get(name)?;
+        self.inodes.get(ino)
+    }
+
+    pub(crate) fn pending(&self) -> &BTreeSet<Ino> {
+        &self.pending
+    }
+
+    pub(crate) fn cached(&self) -> &BTreeSet<Ino> {
+        &self.cached
+    }
+
+    pub(crate) fn tombstones(&self) -> &BTreeSet<Ino> {
+        &self.tombstones
+    }
+
+    /// Who is at this place in the cloud but not here.
+    pub(crate) fn moved_from(&self, parent: NodeId, name: &Name) -> Option<Ino> {
+        let ino = *self.origins.get(&(parent, name.clone()))?;
+        let away = Pending::PLACE.with(Pending::TRASH);
+        self.inodes.get(&ino).filter(|inode| inode.row.pending.has(away)).map(|_| ino)
+    }
+
+    /// Nodes that the cloud has in directory `parent` but that are elsewhere, or nowhere, here.
+    pub(crate) fn moved_out_of(&self, parent: NodeId) -> Vec<Ino> {
+        let from = (parent, Name::none());
+        let range = self.origins.range(from..).take_while(|((dir, _), _)| *dir == parent);
+        let away = range.filter(|(_, ino)| {
+            self.inodes
+                .get(ino)
+                .is_some_and(|inode| inode.row.pending.has(Pending::PLACE.with(Pending::TRASH)))
+        });
+        away.map(|(_, ino)| *ino).collect()
+    }
+
+    pub(crate) fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.inodes.len()
+    }
+
+    pub(crate) fn inodes(&self) -> impl Iterator<Item = &Inode> {
+        self.inodes.values()
+    }
+
+    /// The path of a node below the root, components joined by `/`; empty for the root.
+    pub(crate) fn path(&self, ino: Ino) -> Vec<u8> {
+        let mut parts: Vec<&Name> = Vec::new();
+        let mut at = ino;
+        while let Some(inode) = self.inodes.get(&at) {
+            if at == Ino::ROOT || inode.row.parent == Ino::NONE {
+                break;
+            }
+            parts.push(&inode.row.name);
+            at = inode.row.parent;
+        }
+        parts.reverse();
+        parts.iter().map(|name| name.as_bytes()).collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// Whether `ino` is `ancestor` or lies below it.
+    pub(crate) fn is_below(&self, ino: Ino, ancestor: Ino) -> bool {
+        let mut at = ino;
+        loop {
+            if at == ancestor {
+                return true;
+            }
+            match self.inodes.get(&at) {
+                Some(inode) if inode.row.parent != Ino::NONE && at != Ino::ROOT => {
+                    at = inode.row.parent;
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether the node or a folder above it is pinned.
+    pub(crate) fn is_pinned(&self, ino: Ino) -> bool {
+        let mut at = ino;
+        while let Some(inode) = self.inodes.get(&at) {
+            if inode.row.pinned {
+                return true;
+            }
+            if at == Ino::ROOT {
+                return false;
+            }
+            at = inode.row.parent;
+        }
+        false
+    }
+
+    pub(crate) fn begin_load(&mut self, dir: Option<Ino>) {
+        self.loads += 1;
+        if let Some(inode) = dir.and_then(|ino| self.inodes.get_mut(&ino)) {
+            inode.loading = true;
+        }
+    }
+
+    pub(crate) fn end_load(&mut self, dir: Option<Ino>, complete: bool) {
+        self.loads = self.loads.saturating_sub(1);
+        if self.loads == 0 {
+            self.dropped.clear();
+        }
+        if let Some(inode) = dir.and_then(|ino| self.inodes.get_mut(&ino)) {
+            inode.loading = false;
+            inode.loaded |= complete;
+        }
+    }
+
+    /// Takes in a loaded row, unless memory knows better. Parents come before children.
+    pub(crate) fn adopt(&mut self, row: NodeRow, content: Option<ContentRow>) {
+        let ino = row.ino;
+        let known = self.inodes.contains_key(&ino) || self.dropped.contains(&ino);
+        if known || self.ids.contains_key(&row.id) && !row.gone {
+            return;
+        }
+        let orphan = row.parent != Ino::NONE && !self.inodes.contains_key(&row.parent);
+        if orphan && ino != Ino::ROOT {
+            return;
+        }
+        // The name may have been taken in memory since the row was read.
+        if row.parent != Ino::NONE && self.child(row.parent, &row.name).is_some() {
+            return;
+        }
+        self.insert(Inode::new(row, content.map(Box::new)));
+    }
+
+    /// Applies one durable change to memory. Rows of directories that are not loaded stay in the
+    /// local store only.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutNode(row) => self.put_node(row),
+            Change::DropNode(ino) => self.drop_node(*ino),
+            Change::PutContent(content) => {
+                self.with_content(content.ino, |inode| inode.content = Some(content.clone()));
+            }
+            Change::DropContent(ino) => self.with_content(*ino, |inode| inode.content = None),
+            Change::Wrote { ino, range, size, mtime } => self.wrote(*ino, *range, *size, *mtime),
+            Change::Filled { ino, range } => self.with_content(*ino, |inode| {
+                let content = inode.content.get_or_insert_with(|| empty_content(*ino));
+                for gap in content.dirty.gaps(*range) {
+                    content.valid.insert(gap);
+                }
+            }),
+            Change::Cursor { .. }
+            | Change::Complete
+            | Change::PutFlight(_)
+            | Change::DropFlight(_) => {}
+        }
+    }
+
+    fn wrote(&mut self, ino: Ino, range: Range, size: u64, mtime: Timestamp) {
+        self.with_content(ino, |inode| {
+            let content = inode.content.get_or_insert_with(|| empty_content(ino));
+            content.valid.remove(range);
+            content.dirty.insert(range);
+            inode.row.size = size;
+            inode.row.attrs.mtime = mtime;
+            inode.row.attrs.ctime = mtime;
+        });
+    }
+
+    fn with_content(&mut self, ino: Ino, change: impl FnOnce(&mut Inode)) {
+        let Some(inode) = self.inodes.get_mut(&ino) else { return };
+        let before = inode.weigh();
+        change(inode);
+        let after = inode.weigh();
+        if inode.content.as_ref().is_some_and(|c| !c.valid.is_empty() || !c.dirty.is_empty()) {
+            self.cached.insert(ino);
+        } else {
+            self.cached.remove(&ino);
+        }
+        self.weight.clean = self.weight.clean + after.clean - before.clean;
+        self.weight.dirty = self.weight.dirty + after.dirty - before.dirty;
+    }
+
+    fn put_node(&mut self, row: &NodeRow) {
+        if self.inodes.contains_key(&row.ino) {
+            self.unlink(row.ino);
+            if let Some(inode) = self.inodes.get_mut(&row.ino) {
+                inode.row = row.clone();
+            }
+            self.link(row.ino);
+            return;
+        }
+        let parent = self.inodes.get(&row.parent);
+        let sticky = !row.pending.is_none() || row.kind == Kind::Dir;
+        let wanted = parent.is_some_and(|dir| dir.loaded || dir.loading || sticky);
+        if wanted || row.parent == Ino::NONE || row.ino == Ino::ROOT {
+            self.insert(Inode::new(row.clone(), None));
+        }
+    }
+
+    fn insert(&mut self, inode: Inode) {
+        let ino = inode.row.ino;
+        let weight = inode.weigh();
+        self.weight.clean += weight.clean;
+        self.weight.dirty += weight.dirty;
+        if weight != Weight::default() {
+            self.cached.insert(ino);
+        }
+        self.inodes.insert(ino, inode);
+        self.link(ino);
+    }
+
+    /// Enters the node into every index.
+    fn link(&mut self, ino: Ino) {
+        let Some(inode) = self.inodes.get(&ino) else { return };
+        let row = &inode.row;
+        let (id, parent, name, is_dir) = (row.id, row.parent, row.name.clone(), inode.is_dir());
+        if !row.pending.is_none() {
+            self.pending.insert(ino);
+        }
+        if row.gone {
+            self.tombstones.insert(ino);
+        }
+        if let Some(origin) = &row.origin {
+            self.origins.insert((origin.parent, origin.name.clone()), ino);
+        }
+        self.ids.insert(id, ino);
+        if ino != Ino::ROOT
+            && parent != Ino::NONE
+            && let Some(dir) = self.inodes.get_mut(&parent)
+        {
+            let before = dir.children.insert(name, ino);
+            dir.subdirs += u32::from(is_dir);
+            if let Some(other) = before
+                && other != ino
+                && self.inodes.get(&other).is_some_and(Inode::is_dir)
+                && let Some(dir) = self.inodes.get_mut(&parent)
+            {
+                dir.subdirs = dir.subdirs.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Takes the node out of every index.
+    fn unlink(&mut self, ino: Ino) {
+        let Some(inode) = self.inodes.get(&ino) else { return };
+        let row = &inode.row;
+        let (id, parent, name, is_dir) = (row.id, row.parent, row.name.clone(), inode.is_dir());
+        let origin = row.origin.as_ref().map(|origin| (origin.parent, origin.name.clone()));
+        self.pending.remove(&ino);
+        self.tombstones.remove(&ino);
+        if let Some(key) = origin
+            && self.origins.get(&key) == Some(&ino)
+        {
+            self.origins.remove(&key);
+        }
+        if self.ids.get(&id) == Some(&ino) {
+            self.ids.remove(&id);
+        }
+        if let Some(dir) = self.inodes.get_mut(&parent)
+            && dir.children.get(&name) == Some(&ino)
+        {
+            dir.children.remove(&name);
+            dir.subdirs = dir.subdirs.saturating_sub(u32::from(is_dir));
+        }
+    }
+
+    fn drop_node(&mut self, ino: Ino) {
+        if self.loads > 0 {
+            self.dropped.insert(ino);
+        }
+        self.with_content(ino, |inode| inode.content = None);
+        self.unlink(ino);
+        self.inodes.remove(&ino);
+    }
+
+    /// Forgets up to `steps` nodes that nobody needs, so that at most `keep` idle ones stay in
+    /// memory. Their rows stay in the local store.
+    pub(crate) fn sweep(&mut self, keep: usize, steps: usize) {
+        if self.inodes.len() <= keep || self.loads > 0 {
+            return;
+        }
+        let start = self.sweep_at;
+        let batch: Vec<Ino> = self.inodes.range(start..).take(steps).map(|(ino, _)| *ino).collect();
+        self.sweep_at = batch.last().map_or(Ino::NONE, |last| Ino(last.0 + 1));
+        for ino in batch {
+            if self.is_idle(ino) {
+                let parent = self.inodes.get(&ino).map_or(Ino::NONE, |inode| inode.row.parent);
+                self.unlink(ino);
+                self.inodes.remove(&ino);
+                if let Some(dir) = self.inodes.get_mut(&parent) {
+                    dir.loaded = false;
+                }
+            }
+        }
+    }
+
+    fn is_idle(&self, ino: Ino) -> bool {
+        let Some(inode) = self.inodes.get(&ino) else { return false };
+        ino != Ino::ROOT
+            && inode.lookups == 0
+            && inode.opens == 0
+            && inode.children.is_empty()
+            && inode.content.is_none()
+            && inode.busy.is_empty()
+            && inode.row.pending.is_none()
+            && inode.row.parent != Ino::NONE
+            && !inode.row.pinned
+            && !inode.row.gone
+            && !inode.loading
+    }
+
+    /// All invariants of memory; for the simulator and debug builds.
+    ///
+    /// # Errors
+    /// The first one that does not hold, in words.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let mut weight = Weight::default();
+        for (ino, inode) in &self.inodes {
+            let row = &inode.row;
+            let own = inode.weigh();
+            weight.clean += own.clean;
+            weight.dirty += own.dirty;
+            if *ino != Ino::ROOT && row.parent != Ino::NONE {
+                let dir = self.inodes.get(&row.parent).ok_or("a node without its parent")?;
+                if dir.children.get(&row.name) != Some(ino) {
+                    return Err("a node that its parent does not list");
+                }
+                if !dir.is_dir() {
+                    return Err("a child of something that is no directory");
+                }
+                if !self.is_below(*ino, Ino::ROOT) {
+                    return Err("a cycle or a detached branch");
+                }
+            }
+            if self.pending.contains(ino) == row.pending.is_none() {
+                return Err("the pending index is wrong");
+            }
+            if let Some(content) = &inode.content
+                && content.dirty.iter().any(|range| content.valid.overlaps(range))
+            {
+                return Err("bytes both clean and dirty");
+            }
+            let facets = Pending::PLACE.with(Pending::ATTRS).with(Pending::TRASH);
+            if row.origin.is_none() && row.pending.has(facets) && !row.pending.has(Pending::CREATE)
+            {
+                return Err("pending without its merge ancestor");
+            }
+        }
+        if weight == self.weight { Ok(()) } else { Err("local bytes are miscounted") }
+    }
+}
+
+fn empty_content(ino: Ino) -> Box<ContentRow> {
+    Box::new(ContentRow { ino, ..ContentRow::default() })
+}

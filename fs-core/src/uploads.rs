@@ -1,0 +1,547 @@
+//! What is to be sent, and when: settle windows, barriers, one commit at a time.
+//!
+//! A round goes `Idle -> Staging -> Durable -> Sending -> Idle`. Content is staged first; only if
+//! nobody wrote meanwhile does the commit name it. The commit is made durable before it leaves, so
+//! that after a crash the same request is sent again and its first outcome counts.
+
+use crate::drive::Drive;
+use crate::jobs::Work;
+use crate::tree::SinceFlight;
+use crate::{
+    Answer, Change, Cloud, CloudError, CloudErrorKind, Draft, Flight, FsError, Ino, Kind, Local,
+    Mono, Pending, Ranges, Response, StageBase, StageItem, Ticket,
+};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+/// Operations in one commit at most; the protocol's bound is 1,000.
+pub(crate) const OPS_MAX: usize = 900;
+/// Content bytes staged in one round, except that one file may be larger.
+const STAGE_BYTES: u64 = 64 << 20;
+/// A settle window doubles while a file keeps being rewritten, this many times at most.
+const SETTLE_DOUBLINGS: u32 = 5;
+/// Milliseconds of quiet before a file that is still open for writing is sent.
+const OPEN_SETTLE_MS: u64 = 5_000;
+/// Milliseconds before a file with a temporary name is sent: most never live that long.
+const TEMPORARY_SETTLE_MS: u64 = 60_000;
+/// Milliseconds between two rounds while changes keep coming: they gather into fewer requests.
+const GATHER_MS: u64 = 200;
+/// Milliseconds to wait after a failed round, and at most after many.
+const BACKOFF_MS: u64 = 500;
+const BACKOFF_MAX_MS: u64 = 30_000;
+/// Refusals after which a node is reported as needing attention, and how often it is tried then.
+const REFUSALS: u32 = 8;
+const ATTENTION_RETRY_MS: u64 = 600_000;
+
+/// When a node is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Due {
+    at: Mono,
+    /// Since when it has been pending.
+    since: Mono,
+    rewrites: u32,
+}
+
+#[derive(Debug)]
+struct Barrier {
+    ticket: Ticket,
+    waiting: BTreeSet<Ino>,
+}
+
+/// A file being staged, and the write generation that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Staging {
+    pub(crate) ino: Ino,
+    generation: u64,
+}
+
+#[derive(Debug)]
+enum Round {
+    Idle,
+    Staging(Vec<Staging>, Vec<Ino>),
+    Durable(Box<Flight>),
+    Sending(Box<Flight>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    due: BTreeSet<(Mono, Ino)>,
+    when: BTreeMap<Ino, Due>,
+    round: Round,
+    sending: BTreeSet<Ino>,
+    barriers: Vec<Barrier>,
+    refusals: BTreeMap<Ino, u32>,
+    attention: BTreeMap<Ino, String>,
+    resend: VecDeque<Flight>,
+    not_before: Mono,
+    failures: u32,
+    pub(crate) paused: bool,
+    pub(crate) trouble: String,
+}
+
+impl Default for Uploads {
+    fn default() -> Uploads {
+        Uploads {
+            due: BTreeSet::new(),
+            when: BTreeMap::new(),
+            round: Round::Idle,
+            sending: BTreeSet::new(),
+            barriers: Vec::new(),
+            refusals: BTreeMap::new(),
+            attention: BTreeMap::new(),
+            resend: VecDeque::new(),
+            not_before: Mono(0),
+            failures: 0,
+            paused: false,
+            trouble: String::new(),
+        }
+    }
+}
+
+impl Uploads {
+    /// Commits that were on their way at the crash go out again first.
+    pub(crate) fn recover(&mut self, flights: Vec<Flight>) {
+        for flight in &flights {
+            self.sending.extend(flight.items.iter().map(|item| item.sent.node.ino));
+        }
+        self.resend = flights.into();
+    }
+
+    pub(crate) fn is_sending(&self, ino: Ino) -> bool {
+        self.sending.contains(&ino)
+    }
+
+    pub(crate) fn sending(&self) -> usize {
+        self.sending.len()
+    }
+
+    pub(crate) fn attention(&self, ino: Ino) -> Option<&String> {
+        self.attention.get(&ino)
+    }
+
+    pub(crate) fn attention_count(&self) -> usize {
+        self.attention.len()
+    }
+
+    /// A commit has left, or may have left: the feed must wait for its outcome.
+    pub(crate) fn is_committing(&self) -> bool {
+        matches!(self.round, Round::Durable(_) | Round::Sending(_)) || !self.resend.is_empty()
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Mono> {
+        if self.paused || !matches!(self.round, Round::Idle) {
+            return None;
+        }
+        let due = self.due.first().map(|(at, _)| *at);
+        let resend = (!self.resend.is_empty()).then_some(self.not_before);
+        due.into_iter().chain(resend).min().map(|at| at.max(self.not_before))
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Mono> {
+        self.when.values().map(|due| due.since).min()
+    }
+
+    pub(crate) fn age_order(&self) -> Vec<Ino> {
+        let mut all: Vec<(Mono, Ino)> =
+            self.when.iter().map(|(ino, due)| (due.since, *ino)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, ino)| ino).collect()
+    }
+
+    fn schedule(&mut self, ino: Ino, at: Mono, now: Mono, rewrite: bool) {
+        let old = self.when.get(&ino).copied();
+        if let Some(old) = old {
+            self.due.remove(&(old.at, ino));
+        }
+        let (since, rewrites) = old.map_or((now, 0), |old| (old.since, old.rewrites));
+        let rewrites = rewrites + u32::from(rewrite);
+        self.when.insert(ino, Due { at, since, rewrites });
+        self.due.insert((at, ino));
+    }
+
+    fn rewrites(&self, ino: Ino) -> u32 {
+        self.when.get(&ino).map_or(0, |due| due.rewrites)
+    }
+
+    fn forget(&mut self, ino: Ino) {
+        if let Some(due) = self.when.remove(&ino) {
+            self.due.remove(&(due.at, ino));
+        }
+        self.refusals.remove(&ino);
+        self.attention.remove(&ino);
+    }
+
+    /// Sends `ino` at `at` if that is sooner than planned.
+    pub(crate) fn hasten(&mut self, ino: Ino, at: Mono) {
+        if let Some(due) = self.when.get(&ino).copied()
+            && at < due.at
+            && !self.attention.contains_key(&ino)
+        {
+            self.schedule(ino, at, at, false);
+        }
+    }
+
+    /// Sends everything as soon as possible.
+    pub(crate) fn hurry(&mut self) {
+        let all: Vec<Ino> = self.when.keys().copied().collect();
+        for ino in all {
+            self.hasten(ino, Mono(0));
+        }
+    }
+
+    fn defer(&mut self, ino: Ino, at: Mono) {
+        if self.when.contains_key(&ino) {
+            self.schedule(ino, at, at, false);
+        }
+    }
+
+    /// The nodes that are due at `now`, oldest first.
+    pub(crate) fn ready(&self, now: Mono) -> impl Iterator<Item = Ino> + '_ {
+        self.due.iter().take_while(move |(at, _)| *at <= now).map(|(_, ino)| *ino)
+    }
+}
+
+/// Names that editors and downloads give to files that will not stay.
+fn is_temporary(name: &[u8]) -> bool {
+    const STARTS: [&[u8]; 4] = [b"~$", b".~lock.", b".goutputstream-", b".#"];
+    const ENDS: [&[u8]; 7] =
+        [b".tmp", b".swp", b".swx", b".crdownload", b".part", b".partial", b".lock"];
+    STARTS.iter().any(|start| name.starts_with(start)) || ENDS.iter().any(|end| name.ends_with(end))
+}
+
+impl Drive {
+    /// Something of a pending node changed: its settle window starts anew.
+    pub(crate) fn touch(&mut self, ino: Ino) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        if inode.row.pending.is_none() {
+            return;
+        }
+        let rewritten = inode.is_file() && inode.row.pending.has(Pending::CONTENT);
+        let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
+        let mut settle = self.limits.settle_ms << doublings;
+        if rewritten && inode.writers > 0 {
+            settle = settle.max(OPEN_SETTLE_MS);
+        }
+        if inode.row.pending.has(Pending::CREATE) && is_temporary(inode.row.name.as_bytes()) {
+            settle = settle.max(TEMPORARY_SETTLE_MS);
+        }
+        self.uploads.schedule(ino, self.now.mono.plus_millis(settle), self.now.mono, false);
+        if self.uploads.barriers.iter().any(|barrier| barrier.waiting.contains(&ino)) {
+            self.uploads.hasten(ino, self.now.mono.plus_millis(self.limits.settle_ms));
+        }
+    }
+
+    /// A handle of a pending file was closed: the short window applies, longer while the file keeps
+    /// being rewritten.
+    pub(crate) fn touch_closed(&mut self, ino: Ino) {
+        let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
+        let Some(inode) = self.tree.get(ino) else { return };
+        let temporary = is_temporary(inode.row.name.as_bytes());
+        if inode.writers > 0 || inode.row.pending.has(Pending::CREATE) && temporary {
+            return self.touch(ino);
+        }
+        let settle = self.limits.settle_ms << doublings;
+        let rewrite = inode.row.pending.has(Pending::CONTENT);
+        self.uploads.schedule(ino, self.now.mono.plus_millis(settle), self.now.mono, rewrite);
+    }
+
+    /// Nothing of a node is pending any more.
+    pub(crate) fn settled(&mut self, ino: Ino) {
+        self.uploads.forget(ino);
+        let mut finished = Vec::new();
+        for barrier in &mut self.uploads.barriers {
+            barrier.waiting.remove(&ino);
+            if barrier.waiting.is_empty() {
+                finished.push(barrier.ticket);
+            }
+        }
+        self.uploads.barriers.retain(|barrier| !barrier.waiting.is_empty());
+        for ticket in finished {
+            self.reply(ticket, Ok(Response::Answer(Answer::Done)));
+        }
+    }
+
+    /// Answers `ticket` when everything pending below `root` now is in the cloud.
+    pub(crate) fn barrier(&mut self, ticket: Ticket, root: Ino) {
+        let below = |ino: &&Ino| {
+            let placeless = self.tree.get(**ino).is_some_and(|inode| inode.row.parent == Ino::NONE);
+            placeless || self.tree.is_below(**ino, root)
+        };
+        let waiting: BTreeSet<Ino> = self.tree.pending().iter().filter(below).copied().collect();
+        if waiting.is_empty() {
+            self.reply(ticket, Ok(Response::Answer(Answer::Done)));
+            return;
+        }
+        for ino in &waiting {
+            self.uploads.hasten(*ino, self.now.mono);
+        }
+        self.uploads.barriers.push(Barrier { ticket, waiting });
+    }
+
+    /// Starts the next round if one is due.
+    pub(crate) fn advance_uploads(&mut self) {
+        let idle = matches!(self.uploads.round, Round::Idle);
+        let held = self.uploads.paused || !self.inbox.online || self.inbox.is_frozen();
+        if !idle || held || self.now.mono < self.uploads.not_before {
+            return;
+        }
+        if let Some(flight) = self.uploads.resend.pop_front() {
+            self.send(Box::new(flight));
+            return;
+        }
+        if self.inbox.is_behind() || !self.inbox.is_connected() {
+            return; // merge what is known first: fewer refusals
+        }
+        let chosen = self.choose();
+        if chosen.is_empty() {
+            return;
+        }
+        let (staging, items) = self.stage_items(&chosen);
+        self.uploads.sending.extend(chosen.iter().copied());
+        if items.is_empty() {
+            self.build(&chosen, &BTreeMap::new());
+            return;
+        }
+        self.uploads.round = Round::Staging(staging, chosen);
+        self.cloud(Work::Stage, Cloud::Stage(items));
+    }
+
+    /// The nodes of the next round: due ones, oldest first, within the bounds of a commit.
+    fn choose(&mut self) -> Vec<Ino> {
+        let ready: Vec<Ino> = self.uploads.ready(self.now.mono).take(OPS_MAX).collect();
+        let mut chosen = Vec::new();
+        let mut bytes = 0;
+        for ino in ready {
+            self.adopt_identity(ino);
+            let Some(inode) = self.tree.get(ino) else { continue };
+            if inode.row.pending.is_none() {
+                self.settled(ino);
+                continue;
+            }
+            let unsent = inode.content.as_ref().map_or(0, |content| content.dirty.bytes());
+            if !chosen.is_empty() && bytes + unsent > STAGE_BYTES {
+                break;
+            }
+            bytes += unsent;
+            chosen.push(ino);
+        }
+        chosen
+    }
+
+    fn stage_items(&self, chosen: &[Ino]) -> (Vec<Staging>, Vec<StageItem>) {
+        let mut staging = Vec::new();
+        let mut items = Vec::new();
+        for ino in chosen {
+            let Some(inode) = self.tree.get(*ino) else { continue };
+            let row = &inode.row;
+            let wanted = row.pending.has(Pending::CREATE.with(Pending::CONTENT));
+            if row.kind != Kind::File || !wanted || row.parent == Ino::NONE {
+                continue;
+            }
+            let content = inode.content.as_deref();
+            let base = content.filter(|content| content.base_rev.0 != 0);
+            staging.push(Staging { ino: *ino, generation: inode.generation });
+            items.push(StageItem {
+                ino: *ino,
+                id: row.id,
+                size: row.size,
+                mtime: row.attrs.mtime,
+                base: base.map(|content| StageBase {
+                    content: crate::ContentRef { id: content.base_id, rev: content.base_rev },
+                    len: content.base_len,
+                }),
+                dirty: content.map(|content| content.dirty.clone()).unwrap_or_default(),
+                valid: content.map(|content| content.valid.clone()).unwrap_or_default(),
+            });
+        }
+        (staging, items)
+    }
+
+    /// Content is in the cloud's hands: name it in a commit where nobody wrote meanwhile.
+    pub(crate) fn staged(&mut self, results: Vec<Result<Draft, CloudError>>) {
+        let round = core::mem::replace(&mut self.uploads.round, Round::Idle);
+        let Round::Staging(staging, chosen) = round else { return };
+        let mut drafts = BTreeMap::new();
+        let mut offline = None;
+        for (file, result) in staging.iter().zip(results) {
+            match result {
+                Ok(draft) => {
+                    let same = self.tree.get(file.ino).is_some_and(|inode| {
+                        inode.generation == file.generation
+                            && inode.busy.iter().all(|b| !b.exclusive)
+                    });
+                    if same {
+                        drafts.insert(file.ino, draft);
+                    } else {
+                        self.touch(file.ino);
+                    }
+                }
+                Err(error) => offline = self.stage_failed(file.ino, error).or(offline),
+            }
+        }
+        if let Some(error) = offline {
+            self.round_failed(&error);
+            return;
+        }
+        self.build(&chosen, &drafts);
+    }
+
+    /// Returns the error if it concerns the whole round.
+    fn stage_failed(&mut self, ino: Ino, error: CloudError) -> Option<CloudError> {
+        match error.kind {
+            CloudErrorKind::Local
+            | CloudErrorKind::Corrupt
+            | CloudErrorKind::Gone
+            | CloudErrorKind::Invalid => {
+                self.needs_attention(ino, &error.message);
+                None
+            }
+            _ => Some(error),
+        }
+    }
+
+    pub(crate) fn needs_attention(&mut self, ino: Ino, why: &str) {
+        let path = String::from_utf8_lossy(&self.tree.path(ino)).to_string();
+        self.note(format!("{path}: not sent: {why}"));
+        self.uploads.attention.insert(ino, why.to_string());
+        self.uploads.defer(ino, self.now.mono.plus_millis(ATTENTION_RETRY_MS));
+        // A barrier must not hang on what needs a person.
+        let stuck = self.uploads.barriers.iter().filter(|barrier| barrier.waiting.contains(&ino));
+        let tickets: Vec<Ticket> = stuck.map(|barrier| barrier.ticket).collect();
+        self.uploads.barriers.retain(|barrier| !barrier.waiting.contains(&ino));
+        for ticket in tickets {
+            self.reply(ticket, Err(FsError::Io));
+        }
+    }
+
+    /// The round did not come through: everything in it stays pending.
+    fn round_failed(&mut self, error: &CloudError) {
+        self.uploads.failures += 1;
+        let doublings = self.uploads.failures.min(6);
+        let ceiling = (BACKOFF_MS << doublings).min(BACKOFF_MAX_MS);
+        let wait = BACKOFF_MS / 2 + self.random.next() % ceiling;
+        self.uploads.not_before = self.now.mono.plus_millis(wait);
+        self.uploads.trouble = error.message.to_string();
+        if self.uploads.resend.is_empty() {
+            self.end_flight(&[]);
+        }
+    }
+
+    /// Groups what was chosen into a commit and makes it durable.
+    fn build(&mut self, chosen: &[Ino], drafts: &BTreeMap<Ino, Draft>) {
+        let flight = self.plan(chosen, drafts);
+        if flight.groups.is_empty() {
+            self.end_flight(&[]);
+            // What could not go now comes again after the short window.
+            for ino in chosen {
+                if self.uploads.when.get(ino).is_some_and(|due| due.at <= self.now.mono) {
+                    let at = self.now.mono.plus_millis(self.limits.settle_ms.max(50));
+                    self.uploads.defer(*ino, at);
+                }
+            }
+            return;
+        }
+        self.uploads.sending = flight.items.iter().map(|item| item.sent.node.ino).collect();
+        for item in &flight.items {
+            let size = item.sent.node.size;
+            if let Some(inode) = self.tree.get_mut(item.sent.node.ino) {
+                inode.flight = Some(Box::new(SinceFlight { dirty: Ranges::new(), shortest: size }));
+            }
+        }
+        self.commit(Change::PutFlight(Box::new(flight.clone())));
+        let upto = self.latest();
+        self.uploads.round = Round::Durable(Box::new(flight));
+        self.local(Work::SyncFlight, Local::Sync { ino: None, upto });
+    }
+
+    pub(crate) fn flight_durable(&mut self, result: Result<(), FsError>) {
+        let round = core::mem::replace(&mut self.uploads.round, Round::Idle);
+        let Round::Durable(flight) = round else { return };
+        if let Err(error) = result {
+            // It never left: forget it, the nodes stay pending.
+            self.commit(Change::DropFlight(flight.request));
+            let text = format!("the journal cannot be made durable: {error}");
+            self.round_failed(&CloudError::new(CloudErrorKind::Local, text));
+            return;
+        }
+        self.send(flight);
+    }
+
+    fn send(&mut self, flight: Box<Flight>) {
+        self.uploads.round = Round::Sending(flight.clone());
+        self.cloud(Work::Commit, Cloud::Commit(flight));
+    }
+
+    pub(crate) fn committed(&mut self, result: Result<Vec<crate::GroupOutcome>, CloudError>) {
+        let round = core::mem::replace(&mut self.uploads.round, Round::Idle);
+        let Round::Sending(flight) = round else { return };
+        match result {
+            Ok(outcomes) if outcomes.len() == flight.groups.len() => {
+                self.uploads.failures = 0;
+                self.uploads.trouble.clear();
+                self.settle_flight(&flight, &outcomes);
+                self.commit(Change::DropFlight(flight.request));
+                self.end_flight(&flight.items);
+                if self.uploads.ready(self.now.mono).take(OPS_MAX).count() < OPS_MAX / 2
+                    && self.uploads.barriers.is_empty()
+                {
+                    self.uploads.not_before = self.now.mono.plus_millis(GATHER_MS);
+                }
+                self.wake(crate::faults::Wake::Space);
+            }
+            Ok(_) => self.resend_later(flight, "the store answered for another commit"),
+            Err(error) if error.kind == CloudErrorKind::Invalid => {
+                // Refused as a whole and for good: nothing of it happened.
+                self.commit(Change::DropFlight(flight.request));
+                self.end_flight(&flight.items);
+                for item in &flight.items {
+                    self.needs_attention(item.sent.node.ino, &error.message);
+                }
+            }
+            Err(error) => self.resend_later(flight, &error.message),
+        }
+    }
+
+    /// Whether it arrived is unknown: the same request goes out again until there is an answer.
+    fn resend_later(&mut self, flight: Box<Flight>, why: &str) {
+        self.uploads.resend.push_front(*flight);
+        self.round_failed(&CloudError::new(CloudErrorKind::Retry, why));
+    }
+
+    fn end_flight(&mut self, items: &[crate::FlightItem]) {
+        self.uploads.sending.clear();
+        for flight in &self.uploads.resend {
+            self.uploads.sending.extend(flight.items.iter().map(|item| item.sent.node.ino));
+        }
+        for item in items {
+            if let Some(inode) = self.tree.get_mut(item.sent.node.ino) {
+                inode.flight = None;
+            }
+            self.reap(item.sent.node.ino);
+        }
+    }
+
+    /// A group was refused: try again when the feed has told why, and not for ever.
+    pub(crate) fn refused(&mut self, ino: Ino, why: &str) {
+        let count = self.uploads.refusals.entry(ino).or_default();
+        *count += 1;
+        let count = *count;
+        if count >= REFUSALS {
+            self.needs_attention(ino, why);
+        } else {
+            let wait = self.limits.settle_ms.max(50) << count;
+            self.uploads.defer(ino, self.now.mono.plus_millis(wait));
+        }
+    }
+
+    /// Sends again what failed for lack of a connection.
+    pub(crate) fn uploads_online(&mut self) {
+        self.uploads.not_before = self.now.mono;
+        self.uploads.failures = 0;
+    }
+}
