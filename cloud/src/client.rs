@@ -4,7 +4,7 @@ use crate::problem::{self, broken, captive};
 use bytes::Bytes;
 use fs_core::{CloudError, CloudErrorKind};
 use futures_util::stream;
-use protocol::codec::{self, CBOR, DecodeError};
+use protocol::codec::{CBOR, DecodeError};
 use protocol::{PROTOCOL_HEADER, PROTOCOL_VERSION};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode};
@@ -277,9 +277,4 @@ fn certificates(path: &PathBuf) -> Result<Vec<reqwest::Certificate>, CloudError>
     let found = reqwest::Certificate::from_pem_bundle(&pem)
         .map_err(|error| invalid(format!("not a PEM certificate: {error}")))?;
     if found.is_empty() { Err(invalid("no certificate in it".to_owned())) } else { Ok(found) }
-}
-
-/// Ids as they stand in paths.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    codec::hex(bytes)
 }

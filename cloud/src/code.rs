@@ -129,8 +129,9 @@ fn symbol(typed: char) -> Option<u8> {
 /// A checksum over GF(32) with the weights 2^n: it finds every single wrong character and every
 /// swap of two neighbours.
 fn check(symbols: &[u8]) -> u8 {
-    // Start other than 0, so that leading zeros count.
-    symbols.iter().fold(1, |sum, symbol| double(sum) ^ symbol)
+    // Starts other than with 0, so that leading zeros count. Doubled at the end, so that a swap of the
+    // last character with the check shows.
+    double(symbols.iter().fold(1, |sum, symbol| double(sum) ^ symbol))
 }
 
 /// Times 2 in GF(32) modulo x^5 + x^2 + 1, which is primitive.

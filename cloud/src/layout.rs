@@ -203,3 +203,6 @@ pub(crate) fn paginate(parts: Vec<Part>, edited: bool) -> Pagination {
     }
     Pagination::Paged(pages)
 }
+
+#[cfg(test)]
+mod tests;

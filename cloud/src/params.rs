@@ -14,7 +14,7 @@ const KIB: u32 = 1 << 10;
 #[cbor(array)]
 pub(crate) struct Profile {
     #[n(0)]
-    algorithm: u8,
+    pub(crate) algorithm: u8,
     #[n(1)]
     pub(crate) min: u32,
     #[n(2)]

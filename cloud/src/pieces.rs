@@ -12,6 +12,8 @@ use protocol::limits::{CHUNK_PLAIN_BYTES, READ_BYTES, READ_PIECES, SEGMENT_PLAIN
 use protocol::pack::{ChunkHead, FRAME_HEADER_BYTES, FrameHeader, FrameStatus};
 use protocol::wire;
 
+/// The media type of an answer of frames.
+const FRAMES: &str = "application/vnd.meshdrive.frames";
 /// Plain bytes of the first batch of a fetch, so that it is answered soon; each next one is four
 /// times as large, up to the last.
 const FIRST_BATCH_BYTES: usize = 256 << 10;
@@ -96,7 +98,7 @@ impl Native {
         };
         let query = wire::ReadPieces { pieces: pieces.iter().map(piece).collect() };
         let call = Call::post(format!("{}/chunks/read", self.path), encode(&query));
-        self.client.bytes(call.limit(ANSWER_BYTES), "application/octet-stream").await
+        self.client.bytes(call.limit(ANSWER_BYTES), FRAMES).await
     }
 }
 
