@@ -6,7 +6,7 @@ mod desk;
 mod drive;
 mod history;
 pub(crate) mod lock;
-mod logs;
+pub(crate) mod logs;
 pub(crate) mod ready;
 mod socket;
 mod stop;
@@ -30,7 +30,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+pub(crate) use stop::Signals;
 use tokio::{runtime::Runtime, sync::Notify};
+pub(crate) use watch::notify;
 
 /// Threads of the runtime: the network and the control socket. The kernel has threads of its own.
 const RUNTIME_THREADS: usize = 2;
@@ -78,7 +80,7 @@ fn prepare(plan: &Plan) -> Outcome<lock::Lock> {
 }
 
 /// Many open files are backed by a descriptor each; the usual soft limit is 1,024.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -203,7 +205,7 @@ fn first_answer(mountpoint: &Path) -> Outcome {
 }
 
 async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) -> Outcome {
-    let mut signals = stop::Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let goodbye = Arc::new(Notify::new());
     let until = Arc::clone(&goodbye);
     let control = tokio::spawn(
@@ -212,7 +214,7 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
     let text = format!("Mounted {} at {}.", drive.label, drive.mountpoint.display());
     tracing::info!("{text}");
     ready.tell(&text)?;
-    watch::notify(&[NotifyState::Ready, NotifyState::Status(&text)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&text)]);
     let mut failed = None;
     tokio::select! {
         () = drive.quit.notified() => tracing::info!("unmounted"),
