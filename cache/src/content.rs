@@ -49,7 +49,7 @@ struct Known {
 }
 
 impl Content {
-    /// Takes stock of the backing files in `dir`. Returns also the paths that are not backing files.
+    /// Takes stock of the backing files in `dir`. Returns also the paths that are none.
     pub(crate) fn survey(dir: PathBuf) -> Result<(Content, Vec<PathBuf>), Error> {
         let mut files = Files::default();
         let mut strange = Vec::new();

@@ -138,7 +138,13 @@ impl DiskStore {
     ) -> Result<Vec<Loaded>, Error> {
         self.shared.queue.wait_applied()?;
         let rows = load(&self.shared.readers);
-        rows.map_err(|error| Error::sql(&self.shared.layout.index(), &error))
+        rows.map_err(|error| {
+            let error = Error::sql(&self.shared.layout.index(), &error);
+            if let Error::Corrupt(text) = &error {
+                layout::ask_for_rebuild(&self.shared.layout, text);
+            }
+            error
+        })
     }
 }
 

@@ -36,6 +36,11 @@ impl Layout {
     pub(crate) fn reserve(&self) -> PathBuf {
         self.dir.join("reserve")
     }
+    /// There when the index shall be made anew at the next start; its text says why. A user may
+    /// make it too.
+    pub(crate) fn rebuild(&self) -> PathBuf {
+        self.dir.join("rebuild-index")
+    }
     /// There while the store is open: whoever finds it follows an unclean stop.
     pub(crate) fn running(&self) -> PathBuf {
         self.dir.join("running")
@@ -126,10 +131,27 @@ pub(crate) fn mark_running(layout: &Layout, boot: Option<&str>) -> Result<(), Er
 
 /// Says durably that the store was closed and everything in it is on the disk.
 pub(crate) fn mark_clean(layout: &Layout) -> Result<(), Error> {
-    let path = layout.running();
-    let removed = std::fs::remove_file(&path).and_then(|()| platform::sync_dir(&layout.dir));
+    remove(layout, &layout.running())
+}
+
+/// The index was made anew, or there was no need.
+pub(crate) fn forget_rebuild(layout: &Layout) -> Result<(), Error> {
+    remove(layout, &layout.rebuild())
+}
+
+fn remove(layout: &Layout, path: &Path) -> Result<(), Error> {
+    let removed = std::fs::remove_file(path).and_then(|()| platform::sync_dir(&layout.dir));
     match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(&path, error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path, error)),
         _ => Ok(()),
+    }
+}
+
+/// Notes that the index is damaged where no check at the next start would find it.
+pub(crate) fn ask_for_rebuild(layout: &Layout, why: &str) {
+    let path = layout.rebuild();
+    let opened = platform::private_file().create(true).truncate(true).open(&path);
+    if let Err(error) = opened.and_then(|mut file| file.write_all(why.as_bytes())) {
+        tracing::error!(path = %path.display(), %error, "cannot note that the index is damaged");
     }
 }

@@ -3,6 +3,7 @@
 use crate::{Error, locked};
 use fs_core::Change;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,10 +109,10 @@ impl Queue {
     pub(crate) fn check(&self, seq: u64) -> Result<(), Error> {
         let state = locked(&self.state);
         if let Some(fault) = &state.fault {
-            return Err(Error::Corrupt(format!("{fault}; restart the drive")));
+            return Err(failed(&format!("{fault}; restart the drive")));
         }
         if seq > state.last {
-            return Err(Error::Corrupt(format!("batch {seq} was never queued")));
+            return Err(failed(&format!("batch {seq} was never queued")));
         }
         Ok(())
     }
@@ -167,7 +168,7 @@ impl Queue {
             return Err(trouble.again());
         }
         if state.phase == Phase::Abandoned {
-            return Err(Error::Corrupt("the store was closed before its index was written".into()));
+            return Err(failed("the store was closed before its index was written"));
         }
         Ok(self.progress.wait(state).unwrap_or_else(PoisonError::into_inner))
     }
@@ -230,6 +231,10 @@ impl Queue {
         self.work.notify_all();
         self.progress.notify_all();
     }
+}
+
+fn failed(text: &str) -> Error {
+    Error::Io { path: "the queue of changes".into(), source: io::Error::other(text.to_owned()) }
 }
 
 fn take_group(unapplied: &mut VecDeque<Arc<Batch>>) -> Vec<Arc<Batch>> {

@@ -1,8 +1,8 @@
 //! From what is on the disk to a running store. Recovery never deletes what it does not know.
 //!
-//! 1. Take stock of the backing files. 2. Open the index, or save what can be saved of a damaged
-//! one. 3. Replay the journal onto it. 4. Check rows against backing files. 5. Make all of that
-//! durable, and only then remove what is no longer needed. 6. Load what the core starts from.
+//! The steps: take stock of the backing files; open the index, or save what can be saved of a
+//! damaged one; replay the journal onto it; check rows against backing files; make all of that
+//! durable, and only then remove what is no longer needed; load what the core starts from.
 
 mod check;
 mod lost;
@@ -52,27 +52,47 @@ pub(crate) fn start(layout: &Layout, options: &Options) -> Result<Started, Error
         // Before anything changes: from now on a crash is an unclean stop.
         layout::mark_running(layout, boot.as_deref())?;
     }
+    let asked = std::fs::read_to_string(layout.rebuild()).ok();
+    let started = match attempt(layout, options, stop, asked) {
+        // What no check of whole pages finds: rows that make no sense.
+        Err(Error::Corrupt(text)) => attempt(layout, options, stop, Some(text))?,
+        result => result?,
+    };
+    layout::mark_running(layout, boot.as_deref())?;
+    layout::forget_rebuild(layout)?;
+    Ok(started)
+}
+
+/// All steps. With `damage`, the index is made anew whatever it looks like.
+fn attempt(
+    layout: &Layout,
+    options: &Options,
+    stop: LastStop,
+    damage: Option<String>,
+) -> Result<Started, Error> {
     let (content, strange) = Content::survey(layout.content())?;
     let lost = LostFound::new(layout.lost());
     let mut recovery =
         Recovery { layout, stop, content, lost, notices: Vec::new(), repairs: Vec::new() };
-    let started = recovery.run(strange)?;
-    let (writer, last) = started;
+    let (writer, last) = recovery.run(damage, strange)?;
     let recovered = load(&writer, last, recovery.repairs)?;
     let dir = layout.journal();
     let journal = Journal::create(dir.clone(), last, options.segment_bytes)
         .map_err(|error| Error::io(&dir, error))?;
-    layout::mark_running(layout, boot.as_deref())?;
     let (content, notices) = (recovery.content, recovery.notices);
     Ok(Started { content, writer, journal, recovered, notices })
 }
 
 impl Recovery<'_> {
     /// Everything up to a sound, durable index. Returns it with the last batch it has.
-    fn run(&mut self, strange: Vec<PathBuf>) -> Result<(Writer, u64), Error> {
+    fn run(
+        &mut self,
+        damage: Option<String>,
+        strange: Vec<PathBuf>,
+    ) -> Result<(Writer, u64), Error> {
         let path = self.layout.index();
         let sql = |error: rusqlite::Error| Error::sql(&path, &error);
-        let (conn, applied) = self.open_index()?;
+        let (conn, applied) = self.open_index(damage)?;
         let mut writer = Writer::new(conn).map_err(sql)?;
         let replayed = self.replay(&mut writer, applied)?;
         if applied.is_none() && replayed.last > 0 || self.lost.has_index() {
@@ -92,9 +112,12 @@ impl Recovery<'_> {
     }
 
     /// Opens the index. `None` beside it: it is new, and the journal's first batch may be any.
-    fn open_index(&mut self) -> Result<(Connection, Option<u64>), Error> {
+    fn open_index(&mut self, damage: Option<String>) -> Result<(Connection, Option<u64>), Error> {
         let path = self.layout.index();
         let existed = path.exists();
+        if let Some(damage) = damage.filter(|_| existed) {
+            return self.rebuild_index(&damage).map(|conn| (conn, None));
+        }
         let damage = match index::open(&path) {
             Ok(conn) => match self.look_through(&conn) {
                 Ok(None) => {
@@ -137,8 +160,8 @@ impl Recovery<'_> {
         }
         self.lost.set_has_index();
         self.notice(format!(
-            "{}: the index is {}; a new one was made. The tree is read again from the cloud; {files} \
-             backing files are matched with what the journal knows, the others go to lost+found",
+            "{}: the index is {}; a new one was made. The tree is read again from the cloud; \
+             {files} backing files are matched with what the journal knows, the others go to lost+found",
             self.layout.index().display(),
             if existed { "empty" } else { "missing" },
         ));
@@ -149,8 +172,8 @@ impl Recovery<'_> {
         let path = self.layout.index();
         let kept = self.lost.keep_index(&path)?;
         self.notice(format!(
-            "{}: the index is damaged ({damage}). It is kept as {}; a new one was made. The tree is \
-             read again from the cloud, unsent changes are carried over where they can be read",
+            "{}: the index is damaged ({damage}). It is kept as {}; a new one was made. The tree \
+             is read again from the cloud, unsent changes are carried over where they can be read",
             path.display(),
             kept.display(),
         ));

@@ -91,7 +91,7 @@ impl Error {
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Error::Full(place),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(format!(
-                "{place}: the index is damaged ({source}); restart to rebuild it, nothing is deleted"
+                "{place}: the index is damaged ({source}); restart the drive to rebuild it"
             )),
             None if matches!(source, rusqlite::Error::FromSqlConversionFailure(..)) => {
                 Error::Corrupt(format!("{place}: a row of the index is damaged: {source}"))

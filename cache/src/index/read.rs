@@ -140,7 +140,7 @@ pub(crate) fn all_content(conn: &Connection) -> rusqlite::Result<Vec<ContentRow>
 
 /// The nodes that every start loads: without a place, pending, pinned or gone.
 pub(crate) fn hot_nodes(conn: &Connection) -> rusqlite::Result<Vec<Ino>> {
-    let mut query = conn.prepare("SELECT ino FROM node WHERE hot ORDER BY ino")?;
+    let mut query = conn.prepare("SELECT ino FROM node WHERE hot = 1 ORDER BY ino")?;
     let rows = query.query_map([], |row| row.get(0).map(|ino| Ino(unsigned(ino))))?;
     rows.collect()
 }

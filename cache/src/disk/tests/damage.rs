@@ -271,3 +271,36 @@ fn an_index_of_a_newer_program_is_left_alone() {
     assert!(error.contains("newer version"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
+
+/// Pages that are sound, with rows that are not: no check of the file finds them.
+#[test]
+fn rows_that_make_no_sense_lead_to_a_new_index() {
+    for (row, at_start) in [(3, false), (4, true)] {
+        let dir = TempDir::new().unwrap();
+        let store = small_tree(dir.path());
+        store.queue(Seq(4), vec![Change::DropContent(Ino(3))]);
+        store.evict(Ino(3)).unwrap();
+        store.shutdown().unwrap();
+        drop(store);
+        let conn = rusqlite::Connection::open(dir.path().join("index.sqlite")).unwrap();
+        conn.execute("UPDATE node SET id = x'00' WHERE ino = ?1", [row]).unwrap();
+        drop(conn);
+        let mut store = open(dir.path());
+        if !at_start {
+            assert!(store.notices().is_empty());
+            assert!(matches!(store.load_dir(Ino(2)), Err(Error::Corrupt(_))));
+            drop(store);
+            store = open(dir.path());
+        }
+        assert!(!store.notices().is_empty());
+        let recovered = store.recover().unwrap();
+        assert_eq!(recovered.cursor, Rev(0));
+        if row == 3 {
+            assert_eq!(content(&recovered, 4).dirty.bytes(), 9);
+        } else {
+            assert!(is_kept(dir.path(), b"only copy"));
+        }
+        drop(store);
+        assert!(open(dir.path()).notices().is_empty(), "once is enough");
+    }
+}

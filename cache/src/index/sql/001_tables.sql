@@ -23,7 +23,7 @@ CREATE TABLE node (
 ) STRICT;
 CREATE INDEX node_parent ON node (parent) WHERE parent <> 0;
 CREATE INDEX node_id ON node (id);
-CREATE INDEX node_hot ON node (hot) WHERE hot;
+CREATE INDEX node_hot ON node (hot) WHERE hot = 1;
 
 -- The local bytes of a file: ranges as encoded sets.
 CREATE TABLE content (
