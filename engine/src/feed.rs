@@ -1,0 +1,141 @@
+//! The feed thread: waits for the store's head to move, and knows whether the store can be reached.
+
+use crate::hall::Hall;
+use crate::jobs::Phase;
+use cloud::CloudStore;
+use fs_core::{CloudError, CloudErrorKind, Event, Rev};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Waiting for the store after a loss: full jitter over a window that doubles from the first to the last.
+const FIRST_WINDOW: Duration = Duration::from_millis(500);
+const LAST_WINDOW: Duration = Duration::from_secs(30);
+/// No wait is shorter, so that a store that refuses at once is not hammered.
+const LEAST_WAIT: Duration = Duration::from_millis(50);
+/// A connect that takes longer has failed.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+/// A store that says nothing for so long is lost. Stores answer a quiet wait after about a minute.
+const QUIET_LIMIT: Duration = Duration::from_secs(150);
+/// The least time between two answers that bring nothing new.
+const LEAST_ROUND: Duration = Duration::from_millis(100);
+
+/// Doubling windows with full jitter.
+pub(crate) struct Backoff {
+    window: Duration,
+    random: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(seed: u64) -> Backoff {
+        Backoff { window: FIRST_WINDOW, random: seed }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.window = FIRST_WINDOW;
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let window = self.window;
+        self.window = (window * 2).min(LAST_WINDOW);
+        let spread = u64::try_from((window - LEAST_WAIT).as_nanos()).unwrap_or(u64::MAX).max(1);
+        LEAST_WAIT + Duration::from_nanos(self.draw() % spread)
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): enough to keep devices apart.
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// The feed thread.
+pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
+    let mut backoff = Backoff::new(seed);
+    let mut told = None;
+    while hall.jobs.phase() == Phase::Running && !hall.failed() {
+        let Some(connected) = reach(hall) else { return };
+        match connected {
+            Ok(head) => {
+                backoff.reset();
+                tell(hall, &mut told, true);
+                let Some(lost) = follow(hall, head) else { return };
+                tracing::info!(error = %lost, "the feed is lost; reconnecting");
+                tell(hall, &mut told, false);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the cloud store cannot be reached");
+                tell(hall, &mut told, false);
+            }
+        }
+        if pause(hall, backoff.next()).is_none() {
+            return;
+        }
+    }
+}
+
+/// Connects; `None` when the engine stops meanwhile.
+fn reach(hall: &Arc<Hall>) -> Option<Result<Rev, CloudError>> {
+    let cloud = Arc::clone(&hall.cloud);
+    stoppable(hall, bounded(CONNECT_LIMIT, async move { Ok(cloud.connect().await?.head) }))
+}
+
+/// Reports the head as it moves, until the feed is lost; `None` when the engine stops.
+fn follow(hall: &Arc<Hall>, head: Rev) -> Option<CloudError> {
+    hall.deliver(Event::Head(head));
+    let mut seen = head;
+    loop {
+        let asked = Instant::now();
+        let wait = wait_head(Arc::clone(&hall.cloud), seen);
+        match stoppable(hall, bounded(QUIET_LIMIT, wait))? {
+            // A head that went back is a restored store: the core must look, so it is told too.
+            Ok(head) if head != seen => {
+                seen = head;
+                hall.deliver(Event::Head(head));
+            }
+            Ok(_) => {
+                let rest = LEAST_ROUND.saturating_sub(asked.elapsed());
+                pause(hall, rest)?;
+            }
+            Err(error) => return Some(error),
+        }
+    }
+}
+
+async fn wait_head(cloud: Arc<dyn CloudStore>, seen: Rev) -> Result<Rev, CloudError> {
+    cloud.wait_head(seen).await
+}
+
+fn tell(hall: &Arc<Hall>, told: &mut Option<bool>, up: bool) {
+    if *told != Some(up) {
+        *told = Some(up);
+        hall.deliver(Event::Link(up));
+    }
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, CloudError>>,
+) -> Result<T, CloudError> {
+    let late = |_| Err(CloudError::new(CloudErrorKind::Offline, "the cloud store does not answer"));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
+
+/// Sleeps, unless the engine stops (`None`).
+fn pause(hall: &Arc<Hall>, length: Duration) -> Option<()> {
+    stoppable(hall, async move { tokio::time::sleep(length).await })
+}
+
+/// Waits on this thread for `work`, or for the engine to stop (`None`).
+fn stoppable<T>(hall: &Arc<Hall>, work: impl Future<Output = T>) -> Option<T> {
+    hall.runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = hall.jobs.reached(Phase::Stopping) => None,
+            done = work => Some(done),
+        }
+    })
+}

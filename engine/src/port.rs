@@ -1,0 +1,66 @@
+//! The door that drivers and the control socket knock at.
+
+use crate::hall::Hall;
+use fs_core::{FsError, Request, Response};
+use std::future::Future;
+use std::sync::{Arc, mpsc};
+use tokio::sync::oneshot;
+
+/// Takes requests for one drive. Cheap to clone; usable from any thread or task.
+#[derive(Clone)]
+pub struct Port {
+    hall: Arc<Hall>,
+}
+
+impl Port {
+    pub(crate) fn new(hall: Arc<Hall>) -> Port {
+        Port { hall }
+    }
+
+    /// Hands `request` to the core. `reply` is called exactly once, on this thread before `submit`
+    /// returns when the answer is at hand, else later on another thread; it must not block for long.
+    /// On an async worker the work is moved to a blocking thread, so this never blocks there.
+    pub fn submit(
+        &self,
+        request: Request,
+        reply: impl FnOnce(Result<Response, FsError>) + Send + 'static,
+    ) {
+        self.hall.submit(request, Box::new(reply));
+    }
+
+    /// Submits `request` and waits for the answer. For plain threads, never inside async code.
+    ///
+    /// # Errors
+    /// What the core answers; `Io` when the engine has failed or is shut down.
+    pub fn call(&self, request: Request) -> Result<Response, FsError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.submit(request, move |answer| {
+            // The receiver is alive until the answer is here.
+            let _ = sender.send(answer);
+        });
+        receiver.recv().unwrap_or(Err(FsError::Io))
+    }
+
+    /// Submits `request` at once and gives a future of the answer. Dropping the future does not
+    /// take the request back.
+    ///
+    /// # Errors
+    /// As for [`Port::call`].
+    pub fn ask(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, FsError>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(request, move |answer| {
+            // Nobody listens when the future was dropped; the request was carried out all the same.
+            let _ = sender.send(answer);
+        });
+        async move { receiver.await.unwrap_or(Err(FsError::Io)) }
+    }
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Port")
+    }
+}

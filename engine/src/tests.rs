@@ -1,0 +1,114 @@
+mod parts;
+mod runs;
+mod stores;
+mod trouble;
+
+use crate::{Driver, Engine, EngineConfig, Port};
+use fs_core::{FsError, HandleId, Ino, Limits, Name, OpenFlags, Owner, Request, Response, Stale};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use stores::{MemoryCloud, MemoryLocal};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A drive with its device and its cloud.
+struct World {
+    local: Arc<MemoryLocal>,
+    cloud: Arc<MemoryCloud>,
+    limits: Limits,
+    runtime: Runtime,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            local: Arc::default(),
+            cloud: Arc::default(),
+            limits: Limits { settle_ms: 5, ..Limits::default() },
+            runtime: Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+        }
+    }
+
+    fn start(&self) -> Engine {
+        let (local, cloud) = (Arc::clone(&self.local), Arc::clone(&self.cloud));
+        let runtime = self.runtime.handle().clone();
+        Engine::start(EngineConfig { limits: self.limits, local, cloud, seed: 7, runtime }).unwrap()
+    }
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<Stale>>);
+
+impl Driver for Told {
+    fn invalidate(&self, stale: Stale) {
+        self.0.lock().unwrap().push(stale);
+    }
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+fn create_request(text: &str) -> Request {
+    let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
+    let (owner, mode) = (Owner { uid: 1, gid: 1 }, 0o644);
+    Request::Create { parent: Ino::ROOT, name: name(text), mode, owner, flags }
+}
+
+fn create(port: &Port, text: &str) -> (Ino, HandleId) {
+    match port.call(create_request(text)) {
+        Ok(Response::Created { attr, handle }) => (attr.ino, handle),
+        other => panic!("create: {other:?}"),
+    }
+}
+
+fn write(port: &Port, (ino, handle): (Ino, HandleId), offset: u64, data: &[u8]) {
+    let data = bytes::Bytes::copy_from_slice(data);
+    let len = data.len() as u32;
+    let answer = port.call(Request::Write { ino, handle, offset, data });
+    assert_eq!(answer, Ok(Response::Written(len)));
+}
+
+fn close(port: &Port, (ino, handle): (Ino, HandleId)) {
+    assert_eq!(port.call(Request::Flush { ino, handle }), Ok(Response::Done));
+    assert_eq!(port.call(Request::Release { ino, handle }), Ok(Response::Done));
+}
+
+fn save(port: &Port, text: &str, data: &[u8]) -> Ino {
+    let file = create(port, text);
+    write(port, file, 0, data);
+    close(port, file);
+    file.0
+}
+
+fn lookup(port: &Port, text: &str) -> Result<Ino, FsError> {
+    match port.call(Request::Lookup { parent: Ino::ROOT, name: name(text) }) {
+        Ok(Response::Entry(attr)) => Ok(attr.ino),
+        Err(error) => Err(error),
+        other => panic!("lookup: {other:?}"),
+    }
+}
+
+fn read(port: &Port, ino: Ino, len: u32) -> Result<Vec<u8>, FsError> {
+    let flags = OpenFlags { read: true, ..OpenFlags::default() };
+    let handle = match port.call(Request::Open { ino, flags })? {
+        Response::Opened { handle, .. } => handle,
+        other => panic!("open: {other:?}"),
+    };
+    let answer = port.call(Request::Read { ino, handle, offset: 0, len });
+    close(port, (ino, handle));
+    match answer? {
+        Response::Data(bytes) => Ok(bytes.to_vec()),
+        other => panic!("read: {other:?}"),
+    }
+}
