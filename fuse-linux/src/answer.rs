@@ -1,0 +1,213 @@
+//! From the core's answer to the kernel's reply. Each function takes a reply object and gives the
+//! callback that consumes it.
+
+use crate::convert::{bare_attr, file_attr};
+use crate::errno::errno;
+use fs_core::{FsError, Ino, NAME_MAX, Response, StatFs};
+use fuser::{
+    Errno, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr,
+};
+use std::time::Duration;
+
+/// How long the kernel may trust attributes, entries and misses without asking. Long, because every
+/// change that does not come through the mount is pushed to it.
+pub(crate) const TTL: Duration = Duration::from_secs(3600);
+/// Inode numbers are never used twice, so one generation is enough.
+pub(crate) const GENERATION: Generation = Generation(0);
+/// Unit of the numbers of statfs, in bytes.
+const STATFS_UNIT: u32 = 4096;
+/// Free inodes as statfs shows them: there is no limit, and programs look for "more than enough".
+const FREE_FILES: u64 = 1 << 32;
+
+pub(crate) type Answer = Result<Response, FsError>;
+
+/// A reply that can carry an error.
+pub(crate) trait Refuse: Sized {
+    fn errno(self, code: Errno);
+
+    fn error(self, error: FsError) {
+        self.errno(errno(error));
+    }
+}
+
+macro_rules! refuse {
+    ($($reply:ty),*) => {
+        $(impl Refuse for $reply {
+            fn errno(self, code: Errno) {
+                <$reply>::error(self, code);
+            }
+        })*
+    };
+}
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyLseek,
+    ReplyOpen,
+    ReplyStatfs,
+    ReplyWrite,
+    ReplyXattr
+);
+
+/// Answers with the error; an answer of another kind is a bug and becomes `EIO`.
+pub(crate) fn refuse(reply: impl Refuse, answer: Answer) {
+    match answer {
+        Err(error) => Refuse::error(reply, error),
+        Ok(unexpected) => {
+            tracing::error!(?unexpected, "the core answered with something else than was asked");
+            reply.errno(Errno::EIO);
+        }
+    }
+}
+
+/// A miss is an entry without a node: only so does the kernel remember it.
+pub(crate) fn lookup(reply: ReplyEntry) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Err(FsError::NotFound) => {
+            reply.entry(&TTL, &bare_attr(INodeNo(0), FileType::RegularFile), GENERATION);
+        }
+        other => entry(reply)(other),
+    }
+}
+
+pub(crate) fn entry(reply: ReplyEntry) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Entry(attr)) => reply.entry(&TTL, &file_attr(&attr), GENERATION),
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn attr(reply: ReplyAttr) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Attr(attr)) => reply.attr(&TTL, &file_attr(&attr)),
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn done(reply: ReplyEmpty) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Done) => reply.ok(),
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn target(reply: ReplyData) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Target(target)) => reply.data(&target),
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn data(reply: ReplyData) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Data(bytes)) => reply.data(&bytes),
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn written(reply: ReplyWrite) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Written(count)) => reply.written(count),
+        other => refuse(reply, other),
+    }
+}
+
+/// `writes`: closing a descriptor that cannot write has nothing to report, so the kernel need not ask.
+pub(crate) fn opened(reply: ReplyOpen, writes: bool) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Opened { handle, keep_cache }) => {
+            let mut flags = FopenFlags::empty();
+            flags.set(FopenFlags::FOPEN_KEEP_CACHE, keep_cache);
+            flags.set(FopenFlags::FOPEN_NOFLUSH, !writes);
+            reply.opened(FileHandle(handle.0), flags);
+        }
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn opened_dir(reply: ReplyOpen) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Opened { handle, .. }) => {
+            reply.opened(FileHandle(handle.0), FopenFlags::empty());
+        }
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn created(reply: ReplyCreate) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Created { attr, handle }) => {
+            let handle = FileHandle(handle.0);
+            reply.created(&TTL, &file_attr(&attr), GENERATION, handle, FopenFlags::empty());
+        }
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn statfs(reply: ReplyStatfs) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::StatFs(StatFs { total, free, files })) => {
+            let unit = u64::from(STATFS_UNIT);
+            let (blocks, free) = (total / unit, free / unit);
+            let all = files.saturating_add(FREE_FILES);
+            // NAME_MAX is 255.
+            let longest = NAME_MAX as u32;
+            reply.statfs(blocks, free, free, all, FREE_FILES, STATFS_UNIT, longest, STATFS_UNIT);
+        }
+        other => refuse(reply, other),
+    }
+}
+
+/// What to send for a value (or a list of names) when the caller has `room` bytes for it.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Fit {
+    /// The caller asks for the length.
+    Length(u32),
+    Whole,
+    TooSmall,
+}
+
+pub(crate) fn fit(len: usize, room: u32) -> Fit {
+    match u32::try_from(len) {
+        Ok(len) if room == 0 => Fit::Length(len),
+        Ok(len) if len <= room => Fit::Whole,
+        _ => Fit::TooSmall,
+    }
+}
+
+pub(crate) fn xattr(reply: ReplyXattr, room: u32) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Xattr(value) | Response::XattrNames(value)) => match fit(value.len(), room) {
+            Fit::Length(len) => reply.size(len),
+            Fit::Whole => reply.data(&value),
+            Fit::TooSmall => Refuse::error(reply, FsError::Range),
+        },
+        other => refuse(reply, other),
+    }
+}
+
+pub(crate) fn offset(reply: ReplyLseek) -> impl FnOnce(Answer) + Send {
+    move |answer| match answer {
+        Ok(Response::Offset(offset)) => match i64::try_from(offset) {
+            Ok(offset) => reply.offset(offset),
+            Err(_) => Refuse::error(reply, FsError::TooLarge),
+        },
+        other => refuse(reply, other),
+    }
+}
+
+/// A forget cannot be answered; one that fails means that the drive is going down.
+pub(crate) fn forgotten(ino: Ino) -> impl FnOnce(Answer) + Send {
+    move |answer| {
+        if let Err(error) = answer {
+            tracing::debug!(ino = ino.0, %error, "a forget was not taken");
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! The verbs: each builds a request and hands it to the port together with its reply.
+
+use crate::answer::{self, Refuse};
+use crate::convert::{
+    allocate_mode, made_kind, open_flags, owner, permissions, rename_flags, set_time,
+};
+use crate::listing::{self, Room};
+use bytes::Bytes;
+use engine::Port;
+use fs_core::{CreateSpec, FsError, HandleId, Ino, Kind, Name, Request as Ask, SetAttrs};
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The largest read or write in one request, in bytes: what kernels allow by default
+/// (fs.fuse.max_pages_limit is 256 pages).
+const LARGEST_TRANSFER: u32 = 1 << 20;
+/// Requests that the kernel may have under way in the background (read-ahead and the like). fuser's
+/// default of 16 starves a store that is far away.
+const BACKGROUND: u16 = 128;
+
+/// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
+/// them, and never will be: the kernel would own size and times then.
+const WANTED: [InitFlags; 8] = [
+    InitFlags::FUSE_ASYNC_READ,
+    InitFlags::FUSE_BIG_WRITES,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_ASYNC_DIO,
+];
+
+pub(crate) struct Translator {
+    port: Port,
+    room: Arc<Room>,
+}
+
+impl Translator {
+    pub(crate) fn new(port: Port) -> Translator {
+        Translator { port, room: Arc::default() }
+    }
+
+    /// Hands over a request about `name`, or refuses a name that no entry can have.
+    fn named<R: Refuse>(&self, name: &OsStr, reply: R, submit: impl FnOnce(&Port, Name, R)) {
+        match Name::new(name.as_bytes()) {
+            Ok(name) => submit(&self.port, name, reply),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn make(&self, parent: INodeNo, name: &OsStr, spec: CreateSpec, reply: ReplyEntry) {
+        self.named(name, reply, |port, name, reply| {
+            port.submit(Ask::Make { parent: ino(parent), name, spec }, answer::entry(reply));
+        });
+    }
+}
+
+fn ino(number: INodeNo) -> Ino {
+    Ino(number.0)
+}
+
+fn handle(number: FileHandle) -> HandleId {
+    HandleId(number.0)
+}
+
+fn xattr_name(name: &OsStr) -> Vec<u8> {
+    name.as_bytes().to_vec()
+}
+
+impl Filesystem for Translator {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for wanted in WANTED {
+            if config.add_capabilities(wanted).is_err() {
+                tracing::debug!(?wanted, "this kernel lacks a FUSE feature");
+            }
+        }
+        // Pages go when we say so. Without that: when size or time differ, which is right but also
+        // throws away what this device wrote itself.
+        if config.add_capabilities(InitFlags::FUSE_EXPLICIT_INVAL_DATA).is_err() {
+            let _ = config.add_capabilities(InitFlags::FUSE_AUTO_INVAL_DATA);
+        }
+        // Both setters only refuse zero and more than 16 MiB.
+        let _ = config.set_max_write(LARGEST_TRANSFER);
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    // Names and attributes
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.named(name, reply, |port, name, reply| {
+            port.submit(Ask::Lookup { parent: ino(parent), name }, answer::lookup(reply));
+        });
+    }
+
+    // Batches come here one by one: fuser's default for `batch_forget`.
+    fn forget(&self, _: &Request, node: INodeNo, count: u64) {
+        let ino = ino(node);
+        self.port.submit(Ask::Forget { ino, count }, answer::forgotten(ino));
+    }
+
+    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.port.submit(Ask::Getattr { ino: ino(node) }, answer::attr(reply));
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        // The core sets ctime itself; the rest is for other systems.
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttrs {
+            mode: mode.map(|mode| permissions(mode, 0)),
+            uid,
+            gid,
+            size,
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+        };
+        let request = Ask::Setattr { ino: ino(node), set, handle: fh.map(handle) };
+        self.port.submit(request, answer::attr(reply));
+    }
+
+    fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
+        self.port.submit(Ask::Readlink { ino: ino(node) }, answer::target(reply));
+    }
+
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        // The kernel checks permissions itself (`default_permissions`) and does not ask.
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        self.port.submit(Ask::Statfs, answer::statfs(reply));
+    }
+
+    // Making and removing
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let Some(kind) = made_kind(mode) else {
+            return Refuse::error(reply, FsError::Invalid);
+        };
+        let mode = permissions(mode, umask);
+        let spec = CreateSpec { kind, mode, rdev, owner: owner(request), target: Vec::new() };
+        self.make(parent, name, spec, reply);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let (mode, owner) = (permissions(mode, umask), owner(request));
+        let spec = CreateSpec { kind: Kind::Dir, mode, rdev: 0, owner, target: Vec::new() };
+        self.make(parent, name, spec, reply);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = target.as_os_str().as_bytes().to_vec();
+        let spec =
+            CreateSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, owner: owner(request), target };
+        self.make(parent, name, spec, reply);
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        // The drive has no hard links yet; EPERM is what link(2) says of such file systems.
+        Refuse::error(reply, FsError::NotPermitted);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.named(name, reply, |port, name, reply| {
+            port.submit(Ask::Unlink { parent: ino(parent), name }, answer::done(reply));
+        });
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.named(name, reply, |port, name, reply| {
+            port.submit(Ask::Rmdir { parent: ino(parent), name }, answer::done(reply));
+        });
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let Some(flags) = rename_flags(flags) else {
+            return Refuse::error(reply, FsError::Invalid);
+        };
+        self.named(name, reply, |_, name, reply| {
+            self.named(new_name, reply, |port, new_name, reply| {
+                let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
+                port.submit(Ask::Rename { from, to, flags }, answer::done(reply));
+            });
+        });
+    }
+
+    // Open files
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (mode, owner) = (permissions(mode, umask), owner(request));
+        self.named(name, reply, |port, name, reply| {
+            let flags = open_flags(flags);
+            let request = Ask::Create { parent: ino(parent), name, mode, owner, flags };
+            port.submit(request, answer::created(reply));
+        });
+    }
+
+    fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let flags = open_flags(flags.0);
+        let request = Ask::Open { ino: ino(node), flags };
+        self.port.submit(request, answer::opened(reply, flags.write));
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        len: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let request = Ask::Read { ino: ino(node), handle: handle(fh), offset, len };
+        self.port.submit(request, answer::data(reply));
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let data = Bytes::copy_from_slice(data);
+        let request = Ask::Write { ino: ino(node), handle: handle(fh), offset, data };
+        self.port.submit(request, answer::written(reply));
+    }
+
+    fn flush(&self, _: &Request, node: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let request = Ask::Flush { ino: ino(node), handle: handle(fh) };
+        self.port.submit(request, answer::done(reply));
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let request = Ask::Release { ino: ino(node), handle: handle(fh) };
+        self.port.submit(request, answer::done(reply));
+    }
+
+    fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {
+        self.port.submit(Ask::Fsync { ino: ino(node), data_only }, answer::done(reply));
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let Some(mode) = allocate_mode(mode) else {
+            return Refuse::error(reply, FsError::Unsupported);
+        };
+        let (keep_size, zero) = (mode.keep_size, mode.zero);
+        let (ino, handle) = (ino(node), handle(fh));
+        let request = Ask::Allocate { ino, handle, offset, len, keep_size, zero };
+        self.port.submit(request, answer::done(reply));
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let hole = match whence {
+            libc::SEEK_DATA => false,
+            libc::SEEK_HOLE => true,
+            // The kernel answers all others itself.
+            _ => return Refuse::error(reply, FsError::Invalid),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return Refuse::error(reply, FsError::NoData);
+        };
+        let request = Ask::Seek { ino: ino(node), handle: handle(fh), offset, hole };
+        self.port.submit(request, answer::offset(reply));
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The kernel then copies through read and write.
+        Refuse::error(reply, FsError::Unsupported);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        events: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        // Files are always ready.
+        reply.poll(events);
+    }
+
+    // Directories
+
+    fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.port.submit(Ask::Opendir { ino: ino(node) }, answer::opened_dir(reply));
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        cookie: u64,
+        reply: ReplyDirectory,
+    ) {
+        let request = listing::request(node, handle(fh), cookie, self.room.guess(cookie));
+        self.port.submit(request, listing::entries(reply, Arc::clone(&self.room)));
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        cookie: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let request = listing::request_plus(node, handle(fh), cookie, self.room.guess(cookie));
+        let answer = listing::entries_plus(reply, Arc::clone(&self.room), self.port.clone());
+        self.port.submit(request, answer);
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        fh: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let request = Ask::Releasedir { ino: ino(node), handle: handle(fh) };
+        self.port.submit(request, answer::done(reply));
+    }
+
+    fn fsyncdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.port.submit(Ask::Fsync { ino: ino(node), data_only }, answer::done(reply));
+    }
+
+    // Extended attributes
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        let create = flags & libc::XATTR_CREATE != 0;
+        let replace = flags & libc::XATTR_REPLACE != 0;
+        let (ino, name, value) = (ino(node), xattr_name(name), value.to_vec());
+        let request = Ask::Setxattr { ino, name, value, create, replace };
+        self.port.submit(request, answer::done(reply));
+    }
+
+    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        let request = Ask::Getxattr { ino: ino(node), name: xattr_name(name) };
+        self.port.submit(request, answer::xattr(reply, room));
+    }
+
+    fn listxattr(&self, _: &Request, node: INodeNo, room: u32, reply: ReplyXattr) {
+        self.port.submit(Ask::Listxattr { ino: ino(node) }, answer::xattr(reply, room));
+    }
+
+    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let request = Ask::Removexattr { ino: ino(node), name: xattr_name(name) };
+        self.port.submit(request, answer::done(reply));
+    }
+}

@@ -1,0 +1,284 @@
+//! A mounted drive, from before it is mounted until after it is gone.
+
+use crate::attach::{self, Options};
+use crate::error::MountError;
+use crate::filesystem::Translator;
+use crate::mountinfo::{self, Entry};
+use crate::notify::Kernel;
+use engine::{Driver, Port};
+use fuser::{Config, Notifier, Session, SessionACL};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The file system type in the mount table.
+pub const FS_TYPE: &str = "fuse.meshdrive";
+const SUBTYPE: &str = "meshdrive";
+/// Session threads beyond this only cost wake-ups and 16 MiB of address space each.
+const MOST_THREADS: usize = 8;
+/// Kernel read-ahead in KiB: 128 by default, which makes a distant store slow. Only root may set it.
+const READ_AHEAD_KIB: u32 = 4096;
+
+/// Where and how to mount.
+#[derive(Clone, Debug)]
+pub struct MountConfig {
+    pub mountpoint: PathBuf,
+    /// Source in the mount table, usually `meshdrive`. No comma, backslash or control character.
+    pub fs_name: String,
+    /// Let other users in (permissions are still checked). Root always does.
+    pub allow_other: bool,
+    pub read_only: bool,
+    /// Threads that read requests, 1 to 8; 0 means the default of 2.
+    pub threads: usize,
+}
+
+impl MountConfig {
+    #[must_use]
+    pub fn new(mountpoint: impl Into<PathBuf>) -> MountConfig {
+        MountConfig {
+            mountpoint: mountpoint.into(),
+            fs_name: SUBTYPE.into(),
+            allow_other: false,
+            read_only: false,
+            threads: 2,
+        }
+    }
+}
+
+/// A mounted drive. Dropping it unmounts lazily what is still mounted.
+pub struct Mount {
+    path: PathBuf,
+    device: String,
+    notifier: Notifier,
+    session: Arc<Ended>,
+}
+
+/// How the session ended, once it has.
+#[derive(Default)]
+struct Ended {
+    outcome: Mutex<Option<Result<(), String>>>,
+    bell: Condvar,
+}
+
+impl Mount {
+    /// Mounts the drive behind `port` and serves it from threads of its own. When this returns, the
+    /// kernel sends requests: attach [`Mount::driver`] to the engine at once.
+    ///
+    /// # Errors
+    /// Every cause has its own [`MountError`]; nothing stays mounted then.
+    pub fn new(config: &MountConfig, port: Port) -> Result<Mount, MountError> {
+        attach::check_name(&config.fs_name)?;
+        let path = check_mountpoint(&config.mountpoint)?;
+        let allow_other = config.allow_other || rustix::process::geteuid().is_root();
+        let options = Options {
+            source: config.fs_name.clone(),
+            subtype: SUBTYPE,
+            allow_other,
+            read_only: config.read_only,
+        };
+        let channel = attach::attach(&path, &options)?;
+        let guard = DetachOnDrop(Some(&path));
+        let failed = |source| MountError::Handshake { path: path.clone(), source };
+        let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+        let mut serving = Config::default();
+        serving.acl = acl;
+        serving.n_threads = Some(threads(config.threads));
+        let session = Session::from_fd(Translator::new(port), channel, acl, serving);
+        let session = session.map_err(failed)?;
+        let notifier = session.notifier();
+        let ended = serve(session).map_err(failed)?;
+        let device = mountinfo::at(&path).map_err(failed)?.map(|entry| entry.device);
+        guard.keep();
+        let device = device.unwrap_or_default();
+        raise_read_ahead(&device);
+        Ok(Mount { path, device, notifier, session: ended })
+    }
+
+    /// What the engine tells invalidations to.
+    #[must_use]
+    pub fn driver(&self) -> Arc<dyn Driver> {
+        Arc::new(Kernel::new(self.notifier.clone()))
+    }
+
+    /// The mount point, absolute and without links.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Unmounts; no error if that has been done already. `lazy`: takes it out of the tree at once, while
+    /// programs that have files open can go on until they close them.
+    ///
+    /// # Errors
+    /// `Busy` when a program uses it (never with `lazy`); `Unmount` with what the system says.
+    pub fn unmount(&self, lazy: bool) -> Result<(), MountError> {
+        if self.mounted() { attach::detach(&self.path, lazy) } else { Ok(()) }
+    }
+
+    /// Whether the drive is in the tree, at its place. False as soon as it was unmounted, by whomever.
+    #[must_use]
+    pub fn mounted(&self) -> bool {
+        // Another mount may lie there by now: it is not ours to touch. Its device number is another one,
+        // as long as ours is in use, which ends with the session.
+        !self.ended()
+            && matches!(mountinfo::at(&self.path), Ok(Some(entry)) if entry.device == self.device)
+    }
+
+    /// Whether the session is over: unmounted (by whomever), with no user left.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.session.lock().is_some()
+    }
+
+    /// Blocks until the session is over: unmounted by `unmount` or from outside, and no longer used.
+    ///
+    /// # Errors
+    /// What ended it, if it was not an unmount.
+    pub fn wait(&self) -> Result<(), MountError> {
+        let mut outcome = self.session.lock();
+        loop {
+            if let Some(outcome) = outcome.as_ref() {
+                return self.outcome(outcome);
+            }
+            outcome = self.session.bell.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Like [`Mount::wait`], at most for `limit`; false when the session still runs then.
+    ///
+    /// # Errors
+    /// As for [`Mount::wait`].
+    pub fn wait_for(&self, limit: Duration) -> Result<bool, MountError> {
+        let end = Instant::now() + limit;
+        let mut outcome = self.session.lock();
+        loop {
+            if let Some(outcome) = outcome.as_ref() {
+                return self.outcome(outcome).map(|()| true);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let woken = self.session.bell.wait_timeout(outcome, left);
+            outcome = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn outcome(&self, outcome: &Result<(), String>) -> Result<(), MountError> {
+        outcome.clone().map_err(|detail| MountError::Refused { path: self.path.clone(), detail })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount(true) {
+            tracing::warn!(%error, "the mount is left behind");
+        }
+    }
+}
+
+impl Ended {
+    fn lock(&self) -> MutexGuard<'_, Option<Result<(), String>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a fresh mount away again unless all went well.
+struct DetachOnDrop<'a>(Option<&'a Path>);
+
+impl DetachOnDrop<'_> {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for DetachOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0
+            && let Err(error) = attach::detach(path, true)
+        {
+            tracing::warn!(%error, "a mount that failed is left behind");
+        }
+    }
+}
+
+fn threads(wanted: usize) -> usize {
+    if wanted == 0 { 2 } else { wanted.min(MOST_THREADS) }
+}
+
+fn serve(session: Session<Translator>) -> io::Result<Arc<Ended>> {
+    let ended = Arc::new(Ended::default());
+    let report = Arc::clone(&ended);
+    thread::Builder::new().name("fuse-session".into()).spawn(move || {
+        let outcome = session.run().map_err(|error| error.to_string());
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the FUSE session ended with an error");
+        }
+        *report.lock() = Some(outcome);
+        report.bell.notify_all();
+    })?;
+    Ok(ended)
+}
+
+/// The mount point as an absolute path without links, if it can be used.
+pub(crate) fn check_mountpoint(path: &Path) -> Result<PathBuf, MountError> {
+    let meta = fs::metadata(path).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOENT) => MountError::Missing(path.into()),
+        Some(libc::ENOTDIR) => MountError::NotDirectory(path.into()),
+        Some(libc::ENOTCONN) => MountError::Dead(path.into()),
+        _ => MountError::Path { path: path.into(), source },
+    })?;
+    if !meta.is_dir() {
+        return Err(MountError::NotDirectory(path.into()));
+    }
+    let failed = |source| MountError::Path { path: path.into(), source };
+    let path = fs::canonicalize(path).map_err(failed)?;
+    // On a volume of another kind a drive may be mounted; on a drive only by mistake.
+    if let Some(Entry { fs_type, .. }) = mountinfo::at(&path).map_err(failed)?
+        && fs_type == FS_TYPE
+    {
+        return Err(MountError::AlreadyMounted { path, fs_type });
+    }
+    if fs::read_dir(&path).map_err(failed)?.next().is_some() {
+        return Err(MountError::NotEmpty(path));
+    }
+    Ok(path)
+}
+
+/// Takes away a mount of ours at `path` whose program has died; says whether there was one. Mounts of
+/// others, and mounts that are served, are left alone.
+///
+/// # Errors
+/// `Dead` when what is dead there is not ours; otherwise why it could not be taken away.
+pub fn recover_dead_mount(path: &Path) -> Result<bool, MountError> {
+    match fs::metadata(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {}
+        _ => return Ok(false),
+    }
+    let failed = |source| MountError::Path { path: path.into(), source };
+    // The path itself cannot be resolved, its folder can.
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let place = match (absolute.parent(), absolute.file_name()) {
+        (Some(folder), Some(name)) => fs::canonicalize(folder).map_err(failed)?.join(name),
+        _ => absolute,
+    };
+    match mountinfo::at(&place).map_err(failed)? {
+        Some(entry) if entry.fs_type == FS_TYPE => {
+            attach::detach(&place, true)?;
+            tracing::warn!(path = %place.display(), "removed the mount that a crash left behind");
+            Ok(true)
+        }
+        _ => Err(MountError::Dead(place)),
+    }
+}
+
+/// Best effort: only root may, and without it the engine's own read-ahead does the work.
+fn raise_read_ahead(device: &str) {
+    let file = format!("/sys/class/bdi/{device}/read_ahead_kb");
+    if let Err(error) = fs::write(&file, READ_AHEAD_KIB.to_string()) {
+        tracing::debug!(%file, %error, "the kernel's read-ahead stays at its default");
+    }
+}

@@ -1,0 +1,45 @@
+//! Tells the kernel what to forget.
+
+use engine::Driver;
+use fs_core::Stale;
+use fuser::{INodeNo, Notifier};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// Sends invalidations into one mount. The engine calls it from a thread of its own, because the
+/// kernel may hold an invalidation back until a read or a lookup in flight is answered.
+pub(crate) struct Kernel {
+    notifier: Notifier,
+}
+
+impl Kernel {
+    pub(crate) fn new(notifier: Notifier) -> Kernel {
+        Kernel { notifier }
+    }
+}
+
+impl Driver for Kernel {
+    fn invalidate(&self, stale: Stale) {
+        let sent = match &stale {
+            Stale::Entry { parent, name } => {
+                self.notifier.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name.as_bytes()))
+            }
+            // From offset 0 with length 0: all pages, and the attributes.
+            Stale::Data(ino) => self.notifier.inval_inode(INodeNo(ino.0), 0, 0),
+            // A negative offset: the attributes only, and no wait for reads in flight.
+            Stale::Attrs(ino) => self.notifier.inval_inode(INodeNo(ino.0), -1, 0),
+        };
+        match sent {
+            Ok(()) => {}
+            // Unmounted: there is no kernel cache any more.
+            Err(error) if gone(&error) => {}
+            Err(error) => tracing::warn!(?stale, %error, "the kernel did not take an invalidation"),
+        }
+    }
+}
+
+fn gone(error: &io::Error) -> bool {
+    let codes = [libc::ENODEV, libc::ENOTCONN, libc::ENOENT, libc::EBADF, libc::EPERM];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}

@@ -1,0 +1,5 @@
+mod convert;
+mod errors;
+mod listing;
+mod mount;
+mod real;
