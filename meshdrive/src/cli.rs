@@ -10,7 +10,7 @@ Exit codes:
   1  failed
   2  wrong usage or configuration
   3  changes are not yet in the cloud
-  4  the cloud store cannot be reached
+  4  the cloud store cannot be reached; for `status`: and changes are not yet in the cloud
   5  the drive is not mounted
   6  in use
 

@@ -36,7 +36,7 @@ impl Finding {
         Finding { grade: Grade::Warn, what: what.into(), found: found.into(), advice }
     }
 
-    fn fail(
+    pub(crate) fn fail(
         what: impl Into<String>,
         found: impl Into<String>,
         advice: impl Into<String>,

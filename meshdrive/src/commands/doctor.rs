@@ -22,14 +22,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
+    let mut findings = checkup::system::all(&app.dirs);
     let drives = match &args.drive {
         Some(label) => {
             drives::require(&app.dirs, label)?;
             vec![label.clone()]
         }
-        None => drives::known(&app.dirs)?,
+        None => drives::known(&app.dirs).unwrap_or_else(|failure| {
+            findings.push(Finding::fail(
+                "drives of this device",
+                failure.error.to_string(),
+                "make that directory readable, or set MESHDRIVE_HOME to another one",
+            ));
+            Vec::new()
+        }),
     };
-    let mut findings = checkup::system::all(&app.dirs);
     let (config, finding) = checkup::system::config(app.config());
     findings.push(finding);
     for label in &drives {

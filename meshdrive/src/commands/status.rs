@@ -39,24 +39,47 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
     let mut last = String::new();
     loop {
         let mut lines = String::new();
-        let clean = look(app, &args, &mut lines).await?;
+        let verdict = look(app, &args, &mut lines).await?;
         if lines != last {
             render::data(lines.trim_end())?;
             last = lines;
         }
         if !args.watch {
-            return Ok(code(clean));
+            return Ok(verdict.code());
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
-fn code(all_in_cloud: bool) -> ExitCode {
-    if all_in_cloud { ExitCode::SUCCESS } else { ExitCode::from(Kind::Unsent.exit_code()) }
+/// Whether everything is in the cloud, and if not, whether it can be sent now.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Verdict {
+    Sent,
+    Unsent,
+    /// Unsent, and the store is out of reach.
+    Offline,
 }
 
-/// Writes the answer into `out`; says whether everything is in the cloud.
-async fn look(app: &App, args: &Args, out: &mut String) -> Outcome<bool> {
+impl Verdict {
+    fn of(all_in_cloud: bool, online: bool) -> Verdict {
+        match (all_in_cloud, online) {
+            (true, _) => Verdict::Sent,
+            (false, true) => Verdict::Unsent,
+            (false, false) => Verdict::Offline,
+        }
+    }
+
+    fn code(self) -> ExitCode {
+        match self {
+            Verdict::Sent => ExitCode::SUCCESS,
+            Verdict::Unsent => ExitCode::from(Kind::Unsent.exit_code()),
+            Verdict::Offline => ExitCode::from(Kind::Offline.exit_code()),
+        }
+    }
+}
+
+/// Writes the answer into `out`.
+async fn look(app: &App, args: &Args, out: &mut String) -> Outcome<Verdict> {
     let Some(target) = &args.target else {
         return look_at_all(app, args, out).await;
     };
@@ -64,19 +87,19 @@ async fn look(app: &App, args: &Args, out: &mut String) -> Outcome<bool> {
     let control = Control::new(&app.dirs, &place.label)?;
     if place.is_root() {
         let status = control.status().await?;
-        let clean = status.all_in_cloud;
         out.push_str(&if args.json { to_json(&status)? } else { of_drive(&status, args.verbose) });
-        return Ok(clean);
+        return Ok(Verdict::of(status.all_in_cloud, status.online));
     }
     let report = match control.ask(Request::Path { path: place.path }).await? {
         Reply::Path(report) => report,
         other => return Err(control.unexpected(&other)),
     };
     out.push_str(&if args.json { to_json(&report)? } else { of_path(&report) });
-    Ok(is_sent(&report))
+    let online = control.status().await?.online;
+    Ok(Verdict::of(is_sent(&report), online))
 }
 
-async fn look_at_all(app: &App, args: &Args, out: &mut String) -> Outcome<bool> {
+async fn look_at_all(app: &App, args: &Args, out: &mut String) -> Outcome<Verdict> {
     let running = drives::running(&app.dirs)?;
     if running.is_empty() && !args.json {
         return Err(Failure::new(Kind::NotMounted, "no drive is mounted")
@@ -93,7 +116,8 @@ async fn look_at_all(app: &App, args: &Args, out: &mut String) -> Outcome<bool> 
             out.push_str(&of_drive(status, args.verbose));
         }
     }
-    Ok(all.iter().all(|status| status.all_in_cloud))
+    let verdicts = all.iter().map(|status| Verdict::of(status.all_in_cloud, status.online));
+    Ok(verdicts.max().unwrap_or(Verdict::Sent))
 }
 
 async fn pending(app: &App, args: &Args) -> Outcome<ExitCode> {
@@ -112,7 +136,8 @@ async fn pending(app: &App, args: &Args) -> Outcome<ExitCode> {
     } else {
         table::files(&files)?;
     }
-    Ok(code(files.is_empty()))
+    let online = control.status().await?.online;
+    Ok(Verdict::of(files.is_empty(), online).code())
 }
 
 fn is_below(path: &[u8], folder: &[u8]) -> bool {
@@ -175,6 +200,15 @@ fn of_path(report: &PathReport) -> String {
 mod tests {
     use super::*;
     use protocol::control::{FileState, PathText};
+
+    #[test]
+    fn the_worst_verdict_counts() {
+        assert_eq!(Verdict::of(true, false), Verdict::Sent);
+        assert_eq!(
+            [Verdict::Sent, Verdict::Offline, Verdict::Unsent].iter().max(),
+            Some(&Verdict::Offline)
+        );
+    }
 
     #[test]
     fn below_is_by_component() {

@@ -8,7 +8,7 @@ use super::{
 };
 use fs_core::{
     Answer, CloudError, CloudErrorKind, Command, Flight, Group, GroupOutcome, Ino, Kind, Loaded,
-    Name, NodeId, Op, RemoteNode, RequestId, Rev,
+    Name, NodeId, Op, RemoteNode, RequestId, Rev, Timestamp,
 };
 use protocol::{
     codec::hex,
@@ -41,14 +41,16 @@ pub(super) async fn versions(drive: &Drive, path: &PathText) -> Result<Reply, Re
 
 pub(super) async fn restore(drive: &Drive, path: &PathText, rev: u64) -> Result<Reply, Refusal> {
     let Reply::Versions(versions) = versions(drive, path).await? else { return Ok(Reply::Done) };
-    if !versions.iter().any(|version| version.rev == rev) {
+    let Some(version) = versions.into_iter().find(|version| version.rev == rev) else {
         return Err(Refusal {
             code: RefusalCode::NotFound,
             message: format!("{} has no version {rev}", crate::render::text::path(path)),
             hint: Some("`meshdrive versions` lists those that there are".into()),
         });
-    }
-    drive.command(path, |path| Command::RestoreVersion(path, Rev(rev))).await.map(|_| Reply::Done)
+    };
+    let (size, mtime) = (version.size, Timestamp(version.modified_ns));
+    let restore = |path| Command::RestoreVersion { path, rev: Rev(rev), size, mtime };
+    drive.command(path, restore).await.map(|_| Reply::Done)
 }
 
 pub(super) async fn trash(drive: &Drive) -> Result<Reply, Refusal> {

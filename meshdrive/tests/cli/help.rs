@@ -12,8 +12,24 @@ fn help_documents_exit_codes_and_places() {
 fn every_command_has_help_and_a_wrong_one_is_usage() {
     let home = Home::new();
     for verb in [
-        "serve", "drive", "mount", "unmount", "status", "sync", "pause", "resume", "pin", "unpin",
-        "pins", "evict", "versions", "restore", "doctor", "export", "completions", "man",
+        "serve",
+        "drive",
+        "mount",
+        "unmount",
+        "status",
+        "sync",
+        "pause",
+        "resume",
+        "pin",
+        "unpin",
+        "pins",
+        "evict",
+        "versions",
+        "restore",
+        "doctor",
+        "export",
+        "completions",
+        "man",
     ] {
         home.run(&[verb, "--help"]).expect(0, &["Usage: meshdrive "]);
     }

@@ -71,7 +71,10 @@ fn a_drive_is_created_joined_and_listed() {
     let created = home.run(&[&create[..], &["store/setup-code"]].concat());
     created.expect(0, &["Created work"]);
     let recovery = created.out.trim().to_string();
-    assert!(recovery.len() > 30 && !created.err.contains(&recovery), "the key is data: stdout only");
+    assert!(
+        recovery.len() > 30 && !created.err.contains(&recovery),
+        "the key is data: stdout only"
+    );
     let credentials = home.join("config/drives/work.credentials");
     assert_eq!(fs::metadata(&credentials).unwrap().permissions().mode() & 0o777, 0o600);
 
