@@ -42,6 +42,8 @@ pub(super) fn start(dev: &Dev) -> Result<String> {
         eprintln!("the store runs already at {url}");
         return Ok(url);
     }
+    // A code that an earlier life left behind (it was killed) is no sign of this one.
+    let _ = fs::remove_file(setup_code(dev));
     let log = fs::File::create(log_file(dev)).context("creating the store's log")?;
     let mut command = dev.meshdrive();
     command

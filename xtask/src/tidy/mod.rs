@@ -6,6 +6,7 @@ mod crates;
 mod files;
 mod functions;
 mod licences;
+mod links;
 mod mask;
 mod source;
 mod tree;
@@ -57,6 +58,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     findings.extend(crates::check(&tree, &metadata)?);
     findings.extend(licences::check(&policy, &metadata));
     findings.extend(claims::check(&tree));
+    findings.extend(links::check(&tree));
     findings.sort();
 
     for finding in &findings {
