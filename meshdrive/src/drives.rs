@@ -3,6 +3,7 @@
 use crate::{
     dirs::{Dirs, Label, private_dir},
     failure::{Attempt, Failure, Outcome},
+    mounts,
 };
 use std::{fs, io::ErrorKind, os::unix::net::UnixStream};
 
@@ -29,9 +30,13 @@ pub(crate) fn is_known(dirs: &Dirs, label: &Label) -> bool {
     dirs.credentials(label).exists()
 }
 
-/// Drives whose daemon takes connections.
-pub(crate) fn running(dirs: &Dirs) -> Outcome<Vec<Label>> {
-    Ok(known(dirs)?.into_iter().filter(|label| is_running(dirs, label)).collect())
+/// Drives whose daemon takes connections, and drives whose mount a crash left behind: whoever asks
+/// one of those is told how to recover it.
+pub(crate) fn mounted(dirs: &Dirs) -> Outcome<Vec<Label>> {
+    let mounts = mounts::ours()?;
+    let is_mounted =
+        |label: &Label| mounts.iter().any(|(of, _)| of == label) || is_running(dirs, label);
+    Ok(known(dirs)?.into_iter().filter(is_mounted).collect())
 }
 
 pub(crate) fn is_running(dirs: &Dirs, label: &Label) -> bool {

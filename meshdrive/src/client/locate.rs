@@ -84,8 +84,8 @@ pub(crate) fn drive(dirs: &Dirs, text: &OsStr) -> Outcome<Label> {
 
 /// The only mounted drive.
 pub(crate) fn only(dirs: &Dirs) -> Outcome<Label> {
-    let mut running = drives::running(dirs)?;
-    match (running.pop(), running.is_empty()) {
+    let mut mounted = drives::mounted(dirs)?;
+    match (mounted.pop(), mounted.is_empty()) {
         (Some(label), true) => Ok(label),
         (Some(_), false) => Err(Failure::usage("several drives are mounted")
             .hint("name the one you mean; `meshdrive drive list` shows them")),

@@ -5,6 +5,7 @@ pub(crate) mod locate;
 use crate::{
     dirs::{Dirs, Label},
     failure::{Failure, Kind, Outcome},
+    mounts,
 };
 use protocol::control::{
     CONTROL_PATH, DriveStatus, PathText, Refusal, RefusalCode, Reply, Request,
@@ -79,7 +80,7 @@ impl Control {
                 .hint("see its log, or run `meshdrive doctor`");
         }
         if error.is_connect() {
-            return not_mounted(&self.label);
+            return self.no_daemon();
         }
         Failure::general(format!(
             "lost the daemon of {} at {}: {error}",
@@ -87,6 +88,27 @@ impl Control {
             self.socket.display()
         ))
         .hint("see its log; mount the drive again if it is gone")
+    }
+}
+
+impl Control {
+    /// Nobody listens on the socket: nothing is mounted, a crash left the mount, or the daemon belongs
+    /// to another user or another home.
+    fn no_daemon(&self) -> Failure {
+        let left = mounts::ours().unwrap_or_default();
+        let Some((label, at)) = left.into_iter().rev().find(|(label, _)| *label == self.label)
+        else {
+            return not_mounted(&self.label);
+        };
+        let at = at.display();
+        Failure::new(
+            Kind::NotMounted,
+            format!("{label} is mounted at {at}, but nobody answers at {}", self.socket.display()),
+        )
+        .hint(format!(
+            "run this as the user who mounted it, with the same MESHDRIVE_HOME; if its daemon has died, \
+             `meshdrive mount {label} {at}` recovers it with all unsent changes"
+        ))
     }
 }
 

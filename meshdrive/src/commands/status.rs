@@ -100,13 +100,13 @@ async fn look(app: &App, args: &Args, out: &mut String) -> Outcome<Verdict> {
 }
 
 async fn look_at_all(app: &App, args: &Args, out: &mut String) -> Outcome<Verdict> {
-    let running = drives::running(&app.dirs)?;
-    if running.is_empty() && !args.json {
+    let mounted = drives::mounted(&app.dirs)?;
+    if mounted.is_empty() && !args.json {
         return Err(Failure::new(Kind::NotMounted, "no drive is mounted")
             .hint("mount one with `meshdrive mount NAME DIRECTORY`"));
     }
     let mut all = Vec::new();
-    for label in &running {
+    for label in &mounted {
         all.push(Control::new(&app.dirs, label)?.status().await?);
     }
     if args.json {
@@ -160,7 +160,7 @@ fn of_drive(status: &DriveStatus, verbose: bool) -> String {
     let mut out = format!("{} ({}): {}\n", status.drive, status.mountpoint, status.sentence);
     if verbose {
         for (name, value) in numbers(status) {
-            out.push_str(&format!("  {name:<12}{value}\n"));
+            out.push_str(&format!("  {name:<14}{value}\n"));
         }
     }
     out

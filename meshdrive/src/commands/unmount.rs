@@ -5,8 +5,7 @@ use crate::{
     client::{self, Control, locate},
     daemon::lock,
     dirs::Label,
-    failure::{Failure, Kind, Outcome},
-    mounts,
+    failure::{Attempt, Failure, Kind, Outcome},
     render::{self, progress::Line, sentence, text},
 };
 use protocol::control::{Reply, Request, Unmount, Unmounted};
@@ -35,7 +34,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
         None => locate::only(&app.dirs)?,
     };
     let control = Control::new(&app.dirs, &label)?;
-    let before = control.status().await.map_err(|failure| explain(failure, &label))?;
+    // This process may stand in the drive itself.
+    std::env::set_current_dir("/").attempt(|| "cannot change to the root directory".into())?;
+    let before = control.status().await?;
     if !args.keep_pending && before.pending_nodes > 0 {
         drain(&control, &label).await?;
     }
@@ -69,23 +70,6 @@ async fn drain(control: &Control, label: &Label) -> Outcome {
                 .context(format!("interrupted: {stay}"))
                 .hint(choice))
         }
-    }
-}
-
-/// A mount without a daemon is a leftover of a crash: say how to get rid of it.
-fn explain(failure: Failure, label: &Label) -> Failure {
-    let left = mounts::ours().unwrap_or_default().into_iter().find(|(of, _)| of == label);
-    match (failure.kind, left) {
-        (Kind::NotMounted, Some((_, mountpoint))) => Failure::new(
-            Kind::NotMounted,
-            format!("the daemon of {label} is gone, its mount at {} is dead", mountpoint.display()),
-        )
-        .hint(format!(
-            "`meshdrive mount {label} {0}` recovers it with all unsent changes; \
-             to only remove it: `fusermount3 -uz {0}`",
-            mountpoint.display()
-        )),
-        _ => failure,
     }
 }
 

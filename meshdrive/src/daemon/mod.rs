@@ -56,7 +56,9 @@ pub(crate) struct Plan {
 pub(crate) fn run(plan: &Plan) -> Outcome {
     let ready = if plan.detached { Ready::Pipe } else { Ready::Terminal };
     prepare(plan).and_then(|lock| live(plan, &ready, lock)).map_err(|failure| {
-        tracing::error!("{}", failure.render());
+        if plan.detached {
+            tracing::error!("{}", failure.render());
+        }
         ready.fail(failure)
     })
 }
@@ -212,7 +214,9 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
         socket.serve(Desk::new(Arc::clone(&drive)), async move { until.notified().await }),
     );
     let text = format!("Mounted {} at {}.", drive.label, drive.mountpoint.display());
-    tracing::info!("{text}");
+    if plan.detached {
+        tracing::info!("{text}");
+    }
     ready.tell(&text)?;
     notify(&[NotifyState::Ready, NotifyState::Status(&text)]);
     let mut failed = None;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -70,6 +71,7 @@ pub(crate) fn start(command: &mut Command, log: &Path) -> Outcome<String> {
     let stderr = File::options()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(log)
         .attempt(|| format!("cannot open the log {}", log.display()))?;
     let (mut reader, writer) = std::io::pipe().attempt(|| "cannot make a pipe".into())?;
