@@ -21,8 +21,10 @@ const PACKS_IN_FLIGHT: usize = 3;
 /// Batches that are being looked up, and that are being sealed, at a time.
 const LOOKUPS: usize = 2;
 const SEALINGS: usize = 2;
-/// Chunks below this many bytes are sent without asking whether they are there.
+/// Only for chunks of at least this many bytes is the server asked whether it has them: new small
+/// files must not cost a round trip. When it is asked anyway, smaller ones are asked for along.
 const ASK_BYTES: usize = 128 << 10;
+const ASK_ALONG_BYTES: usize = 8 << 10;
 
 /// A chunk as it is stored, ready to be packed.
 struct Stored {
@@ -127,14 +129,11 @@ impl Native {
     /// Those chunks of a batch that have to be stored.
     async fn absent(&self, mut batch: Vec<NewChunk>) -> Result<Vec<NewChunk>, CloudError> {
         batch.retain(|chunk| self.known.get(&chunk.id).is_none());
-        let asked: Vec<ChunkId> = batch
-            .iter()
-            .filter(|chunk| chunk.plain.len() >= ASK_BYTES)
-            .map(|chunk| chunk.id)
-            .collect();
-        if asked.is_empty() {
+        if batch.iter().all(|chunk| chunk.plain.len() < ASK_BYTES) {
             return Ok(batch);
         }
+        let asked = batch.iter().filter(|chunk| chunk.plain.len() >= ASK_ALONG_BYTES);
+        let asked: Vec<ChunkId> = asked.map(|chunk| chunk.id).collect();
         let chunks = asked.iter().map(|id| wire::Hash::new(*id)).collect();
         let query = encode(&wire::ChunkQuery { chunks });
         let call = Call::post(format!("{}/chunks/query", self.path), query);
