@@ -72,7 +72,8 @@ impl Facets {
             _ => std::mem::replace(&mut self.meta, true),
         };
         self.gone |= matches!(op, Op::Trash { .. });
-        !again && !(self.gone && self.content)
+        let lost = self.gone && self.content;
+        !again && !lost
     }
 }
 

@@ -132,14 +132,17 @@ impl PageRoom {
     }
 }
 
-/// Live children of a directory after `(kind, id)`, directories after files.
+/// Where a child stands among its siblings: by kind, then by id.
+pub(crate) type ChildKey = (u8, Id);
+
+/// Live children of a directory after `after`, and where the next page goes on.
 pub(crate) fn children(
     conn: &Connection,
     drive: i64,
     parent: &Id,
-    after: Option<(u8, Id)>,
+    after: Option<ChildKey>,
     limit: usize,
-) -> Result<(Vec<wire::Node>, Option<(u8, Id)>), Problem> {
+) -> Result<(Vec<wire::Node>, Option<ChildKey>), Problem> {
     let sql = concat!(
         "SELECT ",
         columns!(),

@@ -5,7 +5,7 @@
 //! States of the past come from `history`, so the pages of one snapshot are one tree at one rev, and
 //! `changes` from that rev on completes it. The position is the directory and its last child sent.
 
-use super::nodes::{DIR, Node, PAGE_BYTES, PageRoom, columns, from_row};
+use super::nodes::{ChildKey, DIR, Node, PAGE_BYTES, PageRoom, columns, from_row};
 use crate::{
     db::{log, to_sql},
     ids::{Id, ROOT},
@@ -25,7 +25,7 @@ pub(crate) struct Position {
     rev: u64,
     dir: Id,
     /// The last child of `dir` that was sent; `None`: not one yet.
-    last: Option<(u8, Id)>,
+    last: Option<ChildKey>,
 }
 
 impl Position {
@@ -172,7 +172,7 @@ impl Tree<'_> {
     fn children(
         &self,
         dir: &Id,
-        after: Option<(u8, Id)>,
+        after: Option<ChildKey>,
         limit: usize,
     ) -> Result<Vec<(Id, Node)>, Problem> {
         let mut found = self.select(NOW, dir, after, limit)?;
@@ -188,7 +188,7 @@ impl Tree<'_> {
         &self,
         sql: &str,
         dir: &Id,
-        after: Option<(u8, Id)>,
+        after: Option<ChildKey>,
         limit: usize,
     ) -> Result<Vec<(Id, Node)>, Problem> {
         let (kind, id) = after.map_or((-1, ROOT), |(kind, id)| (i64::from(kind), id));

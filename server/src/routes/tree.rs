@@ -104,7 +104,7 @@ pub(super) async fn children(
     encoded(form, page).await
 }
 
-fn child_position(bytes: &[u8]) -> Option<(u8, Id)> {
+fn child_position(bytes: &[u8]) -> Option<nodes::ChildKey> {
     let (kind, id) = bytes.split_first()?;
     Some((*kind, id.try_into().ok()?))
 }

@@ -1,5 +1,7 @@
 //! The store over real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod chunks;
 mod client;
 mod commit_rules;
@@ -10,4 +12,6 @@ mod kill;
 mod limits;
 mod model;
 mod packs;
+mod speed;
+mod tls;
 mod tree;
