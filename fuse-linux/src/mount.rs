@@ -254,8 +254,9 @@ pub(crate) fn check_mountpoint(path: &Path) -> Result<PathBuf, MountError> {
 /// # Errors
 /// `Dead` when what is dead there is not ours; otherwise why it could not be taken away.
 pub fn recover_dead_mount(path: &Path) -> Result<bool, MountError> {
-    match fs::metadata(path) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {}
+    // Not `stat`: the kernel answers that from its cache, as if the program were alive.
+    match rustix::fs::statvfs(path) {
+        Err(rustix::io::Errno::NOTCONN) => {}
         _ => return Ok(false),
     }
     let failed = |source| MountError::Path { path: path.into(), source };

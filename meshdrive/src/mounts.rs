@@ -51,6 +51,12 @@ pub(crate) fn at(path: &Path) -> Outcome<Option<MountEntry>> {
     Ok(all()?.into_iter().rev().find(|entry| entry.mountpoint == path))
 }
 
+/// Whether the mount at `path` has lost its daemon. (`stat` would not do: the kernel answers that from
+/// its cache.)
+pub(crate) fn is_dead(path: &Path) -> bool {
+    matches!(rustix::fs::statvfs(path), Err(rustix::io::Errno::NOTCONN))
+}
+
 fn parse(text: &[u8]) -> Vec<MountEntry> {
     text.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }

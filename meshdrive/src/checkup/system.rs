@@ -136,15 +136,14 @@ fn mounts() -> Vec<Finding> {
 
 fn mount(label: &Label, path: &Path) -> Finding {
     let what = format!("mount of {label} at {}", path.display());
+    if mounts::is_dead(path) {
+        let advice = format!(
+            "`meshdrive mount {label} {0}` recovers it; `fusermount3 -uz {0}` removes it",
+            path.display()
+        );
+        return Finding::fail(what, "is dead: its daemon is gone", advice);
+    }
     match fs::symlink_metadata(path) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Finding::fail(
-            what,
-            "is dead: its daemon is gone",
-            format!(
-                "`meshdrive mount {label} {0}` recovers it; `fusermount3 -uz {0}` removes it",
-                path.display()
-            ),
-        ),
         Err(error) => Finding::warn(what, error.to_string(), "is it a mount of another user?"),
         Ok(_) => Finding::ok(what, "answers"),
     }
