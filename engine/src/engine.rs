@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Stops the feed and the timers, lets running work finish (at most about ten seconds), and
-    /// closes the local store. Unmount first: requests that come later are answered with `Io`.
+    /// closes the local store. Blocking, as is dropping an engine that still runs. Unmount first: requests that come later are answered with `Io`.
     ///
     /// # Errors
     /// What closing the local store reports. Everything acknowledged is in its journal all the same.

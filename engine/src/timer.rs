@@ -2,14 +2,17 @@
 
 use crate::hall::Hall;
 use crate::jobs::Phase;
-use fs_core::Event;
+use fs_core::{Event, Mono};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the free space of the cache's disk is looked at.
 const DISK_EVERY: Duration = Duration::from_secs(3);
-/// The least time between two ticks, so that no deadline can make the thread spin.
+/// The least sleep before a deadline.
 const LEAST_SLEEP: Duration = Duration::from_micros(200);
+/// The sleep after a tick that left the deadline in the past: the core waits for something else, and
+/// the thread must not spin until it comes.
+const OVERDUE_SLEEP: Duration = Duration::from_millis(10);
 
 /// Wakes the timer thread when there is an earlier deadline, or an end.
 #[derive(Default)]
@@ -52,11 +55,14 @@ pub(crate) fn run(hall: &Arc<Hall>) {
             look_at_disk(hall);
             next_disk = Instant::now() + DISK_EVERY;
         }
-        let sleep = match hall.arm() {
-            Some(deadline) if deadline <= hall.clock.mono() => {
-                hall.deliver(Event::Tick);
-                LEAST_SLEEP
-            }
+        let due = |deadline: Option<Mono>| deadline.is_some_and(|at| at <= hall.clock.mono());
+        let mut deadline = hall.arm();
+        if due(deadline) {
+            hall.deliver(Event::Tick);
+            deadline = hall.arm();
+        }
+        let sleep = match deadline {
+            _ if due(deadline) => OVERDUE_SLEEP,
             Some(deadline) => hall.clock.until(deadline).max(LEAST_SLEEP),
             None => DISK_EVERY,
         };

@@ -133,8 +133,8 @@ pub(crate) fn rename_flags(flags: fuser::RenameFlags) -> Option<RenameFlags> {
     let no_replace = flags.contains(fuser::RenameFlags::RENAME_NOREPLACE);
     let exchange = flags.contains(fuser::RenameFlags::RENAME_EXCHANGE);
     let known = fuser::RenameFlags::RENAME_NOREPLACE | fuser::RenameFlags::RENAME_EXCHANGE;
-    let unknown = !flags.difference(known).is_empty();
-    (!unknown && !(no_replace && exchange)).then_some(RenameFlags { no_replace, exchange })
+    let odd = !flags.difference(known).is_empty() || no_replace && exchange;
+    (!odd).then_some(RenameFlags { no_replace, exchange })
 }
 
 /// What `fallocate(2)` is asked to do.
