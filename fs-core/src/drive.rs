@@ -171,7 +171,9 @@ impl Drive {
         self.advance_inbox();
         self.advance_uploads();
         self.advance_pins();
-        self.tree.sweep(self.limits.idle_nodes, SWEEP_STEPS);
+        if !self.inbox.holds_rows() {
+            self.tree.sweep(self.limits.idle_nodes, SWEEP_STEPS);
+        }
         self.flush();
     }
 
@@ -189,12 +191,9 @@ impl Drive {
     /// When the next `Tick` is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        let waits = [
-            self.faults.next_deadline(),
-            self.uploads.next_due(),
-            self.inbox.next_try(),
-            self.pins.next_try(),
-        ];
+        let uploads = self.uploads.next_due().filter(|_| self.can_upload());
+        let waits =
+            [self.faults.next_deadline(), uploads, self.inbox.next_try(), self.pins.next_try()];
         waits.into_iter().flatten().min()
     }
 

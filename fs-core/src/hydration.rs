@@ -95,16 +95,25 @@ impl Hydration {
         self.inflight.contains_key(&ino)
     }
 
-    /// Bytes that are held in memory only, if they cover the whole of `wanted`.
+    /// Bytes that are held in memory only, if they cover the whole of `wanted`. Only files without
+    /// local changes are held like that.
     pub(crate) fn in_passing(&self, inode: &Inode, wanted: Range) -> Option<Bytes> {
         let parts = self.passing.get(&inode.row.ino)?;
-        parts.iter().find_map(|(offset, bytes)| {
-            let held = Range::at(*offset, bytes.len() as u64);
-            (held.start <= wanted.start && wanted.end <= held.end).then(|| {
-                let start = usize::try_from(wanted.start - held.start).unwrap_or(usize::MAX);
-                bytes.slice(start..start + wanted.len() as usize)
-            })
-        })
+        if !is_pristine(inode) {
+            return None;
+        }
+        let mut out = Vec::new();
+        let mut at = wanted.start;
+        while at < wanted.end {
+            let covers =
+                |(offset, bytes): &&(u64, Bytes)| *offset <= at && at < offset + bytes.len() as u64;
+            let (offset, bytes) = parts.iter().rev().find(covers)?;
+            let from = usize::try_from(at - offset).ok()?;
+            let len = (bytes.len() - from).min(usize::try_from(wanted.end - at).ok()?);
+            out.extend_from_slice(&bytes[from..from + len]);
+            at += len as u64;
+        }
+        Some(Bytes::from(out))
     }
 
     fn pass(&mut self, ino: Ino, offset: u64, bytes: &Bytes) {
@@ -130,6 +139,14 @@ impl Hydration {
     }
 }
 
+/// All of the file is its base version's.
+fn is_pristine(inode: &Inode) -> bool {
+    inode
+        .content
+        .as_ref()
+        .is_none_or(|content| content.dirty.is_empty() && content.base_len == inode.row.size)
+}
+
 /// The version that a file's absent bytes come from.
 pub(crate) fn base_of(inode: &Inode) -> ContentRef {
     inode.content.as_ref().map_or(
@@ -143,7 +160,7 @@ impl Drive {
     pub(crate) fn want_bytes(&mut self, ino: Ino, range: Range) -> Result<(), FsError> {
         let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale) };
         let mut gaps = inode.absent(range);
-        if self.is_full() && !gaps.is_empty() {
+        if (self.is_full() || self.hydration.passing.contains_key(&ino)) && !gaps.is_empty() {
             gaps = Vec::from([range]); // held in memory, in one piece
         }
         for gap in gaps {
@@ -226,7 +243,7 @@ impl Drive {
         if total == 0 {
             return;
         }
-        if !self.evict_for(total) {
+        if !self.evict_for(total) && self.tree.get(ino).is_some_and(is_pristine) {
             self.hydration.pass(ino, offset, bytes);
             self.wake(Wake::Bytes(ino));
             return;

@@ -82,6 +82,11 @@ impl Inbox {
         self.news.is_empty() && !self.asking
     }
 
+    /// Rows were loaded for the next piece of news: they must stay in memory until it is applied.
+    pub(crate) fn holds_rows(&self) -> bool {
+        self.loaded
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.info.is_some()
     }

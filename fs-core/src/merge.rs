@@ -148,10 +148,22 @@ impl Drive {
         let moved_away = row.pending.has(Pending::PLACE)
             && row.origin.as_ref().is_some_and(|origin| Some(origin.parent) != here);
         let inhabited = self.tree.get(ino).is_some_and(|inode| !inode.children.is_empty());
-        let wanted = row.pending.has(Pending::CONTENT) || moved_away || inhabited;
+        let removed = row.pending.has(Pending::TRASH);
+        let changed = row.pending.has(Pending::CONTENT) || moved_away || inhabited;
+        let wanted = changed && !removed;
         row.meta_rev = remote.meta_rev;
         row.content_rev = row.content_rev.max(remote.content_rev);
-        if wanted && row.parent != Ino::NONE {
+        if wanted && row.parent == Ino::NONE {
+            // It was lifted out of the way of what has its name now: it needs another place.
+            let home = self.living(remote.parent).unwrap_or(Ino::ROOT);
+            row.parent = home;
+            row.name = remote.name.clone();
+            if self.tree.child(home, &row.name).is_some() || self.tree.is_below(home, ino) {
+                row.name = self.conflict_name(home, &row.name);
+            }
+            self.invalidate(Stale::Entry { parent: home, name: row.name.clone() });
+        }
+        if wanted {
             row.origin = Some(Box::new(origin_of(remote)));
             row.pending = row.pending.without(Pending::PLACE.with(Pending::ATTRS));
             row.pending = row.pending.with(Pending::RESTORE);

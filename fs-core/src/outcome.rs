@@ -122,9 +122,21 @@ impl Drive {
                 // The backing file may have lost bytes that the cloud has: fetch them again.
                 content.valid = Ranges::new();
             }
+            // Bytes that are being written right now are not the sent ones any more.
+            let writing = inode.busy.iter().filter(|busy| busy.exclusive);
+            for range in
+                writing.flat_map(|busy| content.valid.within(busy.range)).collect::<Vec<_>>()
+            {
+                content.valid.remove(range);
+                content.dirty.insert(range);
+            }
             self.commit(Change::PutContent(Box::new(content)));
         }
-        if untouched {
+        let writing = self
+            .tree
+            .get(ino)
+            .is_some_and(|inode| inode.writers > 0 && inode.busy.iter().any(|busy| busy.exclusive));
+        if untouched && !writing {
             row.pending = row.pending.without(Pending::CONTENT);
         } else {
             row.pending = row.pending.with(Pending::CONTENT);

@@ -50,7 +50,7 @@ impl Drive {
     }
 
     /// The directory with that identity, brought back if it was removed here only.
-    fn living(&mut self, id: NodeId) -> Option<Ino> {
+    pub(crate) fn living(&mut self, id: NodeId) -> Option<Ino> {
         let row = self.tree.by_id(id)?.row.clone();
         let shown = row.parent != Ino::NONE || row.ino == Ino::ROOT;
         if row.gone || row.kind != crate::Kind::Dir {

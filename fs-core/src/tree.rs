@@ -118,7 +118,11 @@ impl Inode {
             ino: self.row.ino,
             kind: self.row.kind,
             mode: attrs.mode,
-            nlink: if self.row.parent == Ino::NONE { 0 } else { links },
+            nlink: if self.row.parent == Ino::NONE && self.row.ino != Ino::ROOT {
+                0
+            } else {
+                links
+            },
             uid: attrs.uid,
             gid: attrs.gid,
             rdev: attrs.rdev,

@@ -283,19 +283,22 @@ impl Drive {
         self.uploads.barriers.push(Barrier { ticket, waiting });
     }
 
-    /// Starts the next round if one is due.
-    pub(crate) fn advance_uploads(&mut self) {
+    /// Whether a round could start now. What is known of the cloud is merged first: fewer refusals.
+    pub(crate) fn can_upload(&self) -> bool {
         let idle = matches!(self.uploads.round, Round::Idle);
         let held = self.uploads.paused || !self.inbox.online || self.inbox.is_frozen();
-        if !idle || held || self.now.mono < self.uploads.not_before {
+        let resend = !self.uploads.resend.is_empty();
+        idle && !held && (resend || self.inbox.is_connected() && !self.inbox.is_behind())
+    }
+
+    /// Starts the next round if one is due.
+    pub(crate) fn advance_uploads(&mut self) {
+        if !self.can_upload() || self.now.mono < self.uploads.not_before {
             return;
         }
         if let Some(flight) = self.uploads.resend.pop_front() {
             self.send(Box::new(flight));
             return;
-        }
-        if self.inbox.is_behind() || !self.inbox.is_connected() {
-            return; // merge what is known first: fewer refusals
         }
         let chosen = self.choose();
         if chosen.is_empty() {
@@ -446,7 +449,9 @@ impl Drive {
             }
             return;
         }
-        self.uploads.sending = flight.items.iter().map(|item| item.sent.node.ino).collect();
+        let sent = flight.items.iter().map(|item| item.sent.node.ino).collect();
+        let left_out = core::mem::replace(&mut self.uploads.sending, sent);
+        left_out.into_iter().for_each(|ino| self.reap(ino));
         for item in &flight.items {
             let size = item.sent.node.size;
             if let Some(inode) = self.tree.get_mut(item.sent.node.ino) {
@@ -492,6 +497,7 @@ impl Drive {
                 {
                     self.uploads.not_before = self.now.mono.plus_millis(GATHER_MS);
                 }
+                self.evict_for(0);
                 self.wake(crate::faults::Wake::Space);
             }
             Ok(_) => self.resend_later(flight, "the store answered for another commit"),
@@ -514,7 +520,7 @@ impl Drive {
     }
 
     fn end_flight(&mut self, items: &[crate::FlightItem]) {
-        self.uploads.sending.clear();
+        let ended = core::mem::take(&mut self.uploads.sending);
         for flight in &self.uploads.resend {
             self.uploads.sending.extend(flight.items.iter().map(|item| item.sent.node.ino));
         }
@@ -522,8 +528,8 @@ impl Drive {
             if let Some(inode) = self.tree.get_mut(item.sent.node.ino) {
                 inode.flight = None;
             }
-            self.reap(item.sent.node.ino);
         }
+        ended.into_iter().for_each(|ino| self.reap(ino));
     }
 
     /// A group was refused: try again when the feed has told why, and not for ever.

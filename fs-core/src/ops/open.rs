@@ -40,6 +40,7 @@ impl Drive {
                 self.touch_closed(ino);
             }
             self.reap(ino);
+            self.evict_for(0);
         }
         Some(Response::Done)
     }
@@ -53,7 +54,9 @@ impl Drive {
             return;
         }
         let limbo = row.origin.is_some() && row.pending.is_none();
-        let unsent = !row.pending.is_none() && !self.is_unsent_create(ino);
+        // Wanted back from the cloud's trash, then removed here: nothing is left to do.
+        let moot = row.pending.has(Pending::RESTORE);
+        let unsent = !row.pending.is_none() && !moot && !self.is_unsent_create(ino);
         let tombstone = row.gone && row.meta_rev > self.inbox.applied;
         if !limbo && !unsent && !tombstone {
             self.drop_node(ino);

@@ -55,8 +55,11 @@ impl Drive {
     fn soil(&mut self, ino: Ino, range: Range) {
         self.ensure_content(ino);
         let Some(inode) = self.tree.get(ino) else { return };
-        let clean: Vec<Range> =
-            inode.content.as_ref().map(|content| content.valid.within(range)).unwrap_or_default();
+        let clean: Vec<Range> = inode
+            .content
+            .as_ref()
+            .map(|content| clean_within(content, inode.row.size, range))
+            .unwrap_or_default();
         let (size, mtime) = (inode.row.size, inode.row.attrs.mtime);
         let placed = inode.row.parent != Ino::NONE;
         let unmarked = placed && !inode.row.pending.has(Pending::CONTENT);
@@ -98,6 +101,15 @@ impl Drive {
             flight.dirty.insert(range);
         }
         let size = inode.row.size.max(range.end);
+        let placed = inode.row.parent != Ino::NONE;
+        if placed
+            && !inode.row.pending.has(Pending::CONTENT)
+            && let Some(inode) = self.tree.get(ino)
+        {
+            // What was pending was sent while these bytes were being written.
+            let row = self.pend(inode, Pending::CONTENT);
+            self.commit(Change::PutNode(Box::new(row)));
+        }
         self.commit(Change::Wrote { ino, range, size, mtime });
         self.hydration.used(ino);
         if self.tree.get(ino).is_some_and(|inode| inode.row.parent != Ino::NONE) {
@@ -195,4 +207,12 @@ impl Drive {
         }
         Ok(Some(Response::Offset(if hole { size } else { offset })))
     }
+}
+
+/// The parts of `range` that are here and not dirty: fetched bytes, and holes inside the file.
+fn clean_within(content: &crate::ContentRow, size: u64, range: Range) -> Vec<Range> {
+    let holes = content.dirty.gaps(range.clip(Range::new(content.base_len, size)));
+    let mut clean: crate::Ranges = holes.into_iter().collect();
+    content.valid.within(range).into_iter().for_each(|part| clean.insert(part));
+    clean.iter().collect()
 }

@@ -1,0 +1,291 @@
+//! One device: a drive, its disk, and everything it is waiting for.
+
+use crate::disk::Disk;
+use crate::random::Random;
+use crate::store::Store;
+use fs_core::{
+    Cloud, CloudError, CloudErrorKind, Draft, Drive, DriveInfo, Effect, Event, Job, Limits, Loaded,
+    Local, Mono, Now, Outcome, Response, Rev, StageItem, Stale, Ticket, Timestamp,
+};
+use std::collections::VecDeque;
+
+/// Something under way; which one finishes next is chance.
+pub(crate) enum InFlight {
+    Local { job: Job, effect: Local, rows: Option<Vec<Loaded>> },
+    Cloud { job: Job, effect: Cloud, delivered: u64 },
+    Hint(Rev),
+}
+
+pub(crate) struct Device {
+    pub(crate) number: usize,
+    pub(crate) drive: Drive,
+    pub(crate) disk: Disk,
+    pub(crate) flights: Vec<InFlight>,
+    pub(crate) online: bool,
+    pub(crate) mono: u64,
+    pub(crate) wall: i64,
+    pub(crate) replies: VecDeque<(Ticket, Result<Response, fs_core::FsError>)>,
+    pub(crate) stale: VecDeque<Stale>,
+    pub(crate) next_ticket: u64,
+    pub(crate) notes: Vec<String>,
+    limits: Limits,
+    /// Print every event and effect (set by `TRACE` in the environment, for one seed).
+    trace: bool,
+}
+
+impl Device {
+    pub(crate) fn new(number: usize, limits: Limits, seed: u64) -> Device {
+        let mut disk = Disk::default();
+        let recovered = disk.crash();
+        let mono = 1;
+        let wall = 1_800_000_000_000_000_000 + number as i64 * 1_000_003;
+        let now = Now { mono: Mono(mono), wall: Timestamp(wall) };
+        let mut device = Device {
+            number,
+            drive: Drive::recover(recovered, limits, seed, now),
+            disk,
+            flights: Vec::new(),
+            online: true,
+            mono,
+            wall,
+            replies: VecDeque::new(),
+            stale: VecDeque::new(),
+            next_ticket: 0,
+            notes: Vec::new(),
+            limits,
+            trace: std::env::var_os("TRACE").is_some(),
+        };
+        device.drain();
+        device
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: Mono(self.mono), wall: Timestamp(self.wall) }
+    }
+
+    pub(crate) fn pass(&mut self, nanos: u64) {
+        self.mono += nanos;
+        self.wall += nanos as i64;
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) {
+        self.pass(1_000);
+        let now = self.now();
+        if self.trace {
+            eprintln!("{}@{} <- {event:?}", self.number, now.mono.0);
+        }
+        self.drive.handle(now, event);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.drive.poll() {
+            if self.trace {
+                eprintln!("{}    -> {effect:?}", self.number);
+            }
+            match effect {
+                Effect::Commit(seq, batch) => self.disk.queue(seq, batch),
+                Effect::Reply { ticket, result, after } => {
+                    self.disk.journal(after);
+                    self.replies.push_back((ticket, result));
+                }
+                Effect::Local(job, effect) => {
+                    let rows = self.disk.rows(&effect);
+                    self.flights.push(InFlight::Local { job, effect, rows });
+                }
+                Effect::Cloud(job, effect) => {
+                    self.flights.push(InFlight::Cloud { job, effect, delivered: 0 });
+                }
+                Effect::Invalidate(stale) => self.stale.push_back(stale),
+                Effect::Note(note) => self.notes.push(note),
+            }
+        }
+    }
+
+    /// kill -9 and restart. Some of what was under way has happened, some has not.
+    pub(crate) fn crash(&mut self, store: &mut Store, random: &mut Random, seed: u64) {
+        if self.trace {
+            eprintln!("{} CRASH", self.number);
+        }
+        for flight in std::mem::take(&mut self.flights) {
+            match flight {
+                InFlight::Local { effect, .. } if random.chance(50) => {
+                    self.disk.perform(&effect);
+                }
+                InFlight::Cloud { effect: Cloud::Commit(flight), .. } if random.chance(50) => {
+                    store.commit(&flight);
+                }
+                _ => {}
+            }
+        }
+        let recovered = self.disk.crash();
+        self.replies.clear();
+        self.stale.clear();
+        self.mono += 1_000_000_000;
+        self.wall += 1_000_000_000;
+        self.drive = Drive::recover(recovered, self.limits, seed, self.now());
+        self.drain();
+        if self.online {
+            self.flights.push(InFlight::Hint(store.head()));
+        }
+    }
+
+    /// Finishes, or moves on, one thing that is under way.
+    pub(crate) fn complete(
+        &mut self,
+        index: usize,
+        store: &mut Store,
+        random: &mut Random,
+        calm: bool,
+    ) {
+        match self.flights.swap_remove(index) {
+            InFlight::Hint(rev) => {
+                if self.online {
+                    self.handle(Event::Head(rev));
+                }
+            }
+            InFlight::Local { job, effect, rows } => {
+                let outcome = match rows {
+                    Some(rows) => Outcome::Rows(Ok(rows)),
+                    None => self.disk.perform(&effect),
+                };
+                self.handle(Event::Done(job, outcome));
+            }
+            InFlight::Cloud { job, effect, delivered } => {
+                self.complete_cloud(job, effect, delivered, store, (random, calm));
+            }
+        }
+    }
+
+    fn complete_cloud(
+        &mut self,
+        job: Job,
+        effect: Cloud,
+        delivered: u64,
+        store: &mut Store,
+        (random, calm): (&mut Random, bool),
+    ) {
+        let lost_before = !self.online || !calm && random.chance(8);
+        let lost_after = !calm && random.chance(5);
+        if let (Cloud::Fetch { content, range, .. }, false) = (&effect, lost_before) {
+            if let Ok(bytes) = store.fetch(*content)
+                && range.start + delivered < range.end
+                && !lost_after
+            {
+                let start = range.start + delivered;
+                let len = (1 + random.below(64) as u64).min(range.end - start);
+                let end = (start + len).min(bytes.len() as u64);
+                if start < end {
+                    let part = bytes.slice(start as usize..end as usize);
+                    let delivered = delivered + len;
+                    self.flights.push(InFlight::Cloud { job, effect, delivered });
+                    self.handle(Event::Fetched(job, start, part));
+                    return;
+                }
+            }
+        }
+        let outcome = self.outcome(&effect, store, lost_before, lost_after, random);
+        self.handle(Event::Done(job, outcome));
+    }
+
+    fn outcome(
+        &mut self,
+        effect: &Cloud,
+        store: &mut Store,
+        lost_before: bool,
+        lost_after: bool,
+        random: &mut Random,
+    ) -> Outcome {
+        let offline = || CloudError::new(CloudErrorKind::Offline, "simulated: not reachable");
+        let lost = lost_before || lost_after;
+        match effect {
+            Cloud::Connect => Outcome::Connected(if lost {
+                Err(offline())
+            } else {
+                Ok(DriveInfo { epoch: 7, head: store.head(), used_bytes: 0, quota_bytes: None })
+            }),
+            Cloud::Children { dir, after } => Outcome::Page(if lost {
+                Err(offline())
+            } else {
+                Ok(store.children(*dir, after.as_deref()))
+            }),
+            Cloud::Snapshot { after } => Outcome::Page(if lost {
+                Err(offline())
+            } else {
+                Ok(store.snapshot(after.as_deref()))
+            }),
+            Cloud::Changes { since } => Outcome::Changes(if lost {
+                Err(offline())
+            } else {
+                Ok(store.changes(*since, 1 + random.below(4)))
+            }),
+            Cloud::Fetch { content, .. } => Outcome::Fetch(if lost {
+                Err(offline())
+            } else {
+                store.fetch(*content).map(|_| ())
+            }),
+            Cloud::FetchSmall { contents } => Outcome::Small(if lost {
+                Err(offline())
+            } else {
+                Ok(contents.iter().map(|content| store.fetch(*content)).collect())
+            }),
+            Cloud::Stage(items) => Outcome::Staged(
+                items
+                    .iter()
+                    .map(|item| if lost { Err(offline()) } else { self.stage(item, store) })
+                    .collect(),
+            ),
+            Cloud::Commit(flight) => {
+                if lost_before {
+                    return Outcome::Committed(Err(offline()));
+                }
+                let outcomes = store.commit(flight);
+                Outcome::Committed(if lost_after { Err(offline()) } else { Ok(outcomes) })
+            }
+        }
+    }
+
+    /// The bytes of a file as staging puts them together: dirty ones from here, the base's from
+    /// there, the rest zeros.
+    fn stage(&self, item: &StageItem, store: &Store) -> Result<Draft, CloudError> {
+        let mut bytes = vec![0; item.size as usize];
+        if let Some(base) = &item.base {
+            let old = store.fetch(base.content)?;
+            let len = (base.len as usize).min(old.len()).min(bytes.len());
+            bytes[..len].copy_from_slice(&old[..len]);
+            if base.len as usize > old.len() {
+                let text = format!("base of {} bytes, wanted {}", old.len(), base.len);
+                return Err(CloudError::new(CloudErrorKind::Corrupt, text));
+            }
+        }
+        for range in item.dirty.iter() {
+            let end = range.end.min(item.size);
+            if range.start < end {
+                let part = self.disk.read(item.ino, fs_core::Range::new(range.start, end));
+                bytes[range.start as usize..end as usize].copy_from_slice(&part);
+            }
+        }
+        let mut draft = item.mtime.0.to_le_bytes().to_vec();
+        draft.extend_from_slice(&bytes);
+        Ok(Draft { bytes: draft, size: item.size })
+    }
+
+    pub(crate) fn quota(&self) -> u64 {
+        self.limits.cache_bytes
+    }
+
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    /// Lets time pass until the drive wants a tick.
+    pub(crate) fn tick(&mut self) {
+        if let Some(deadline) = self.drive.deadline()
+            && deadline.0 > self.mono
+        {
+            self.pass(deadline.0 - self.mono);
+        }
+        self.handle(Event::Tick);
+    }
+}

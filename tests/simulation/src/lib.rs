@@ -1,0 +1,11 @@
+//! Deterministic simulation of many drives on one store. See the README.
+
+mod device;
+mod disk;
+mod oracle;
+mod random;
+mod store;
+mod workload;
+mod world;
+
+pub use world::{Config, Failure, Report, run};

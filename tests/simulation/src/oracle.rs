@@ -1,0 +1,106 @@
+//! What must hold when everything has come to rest. Each checker knows nothing of the workload.
+
+use crate::device::Device;
+use crate::store::Store;
+use crate::workload::User;
+use fs_core::{Ino, Kind, NodeId, Pending, RemoteNode};
+use std::collections::BTreeMap;
+
+/// A tree by path: kind, mode, size.
+pub(crate) type Shown = BTreeMap<Vec<u8>, (Kind, u32, u64)>;
+
+/// At rest: nothing of a device is pending, refused or without a place.
+pub(crate) fn at_rest(device: &Device) -> Result<(), String> {
+    let number = device.number;
+    for (row, _) in device.drive.nodes() {
+        if !row.pending.is_none() {
+            return Err(format!(
+                "device {number}: still pending: {row:?}; notes {:?}",
+                device.notes
+            ));
+        }
+        if row.parent == Ino::NONE && row.ino != Ino::ROOT && row.origin.is_some() {
+            return Err(format!("device {number}: still in limbo: {row:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Convergence: a device shows exactly the store's tree.
+pub(crate) fn converged(here: &Shown, store: &Store, device: &Device) -> Result<(), String> {
+    let there: Shown = stored(store)
+        .into_iter()
+        .map(|(path, node)| (path, (node.kind, node.attrs.mode, node.size)))
+        .collect();
+    if *here == there {
+        return Ok(());
+    }
+    let show = |tree: &Shown| {
+        let lines = tree.iter().map(|(path, what)| format!("  {} {what:?}", path.escape_ascii()));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let number = device.number;
+    Err(format!(
+        "device {number} shows\n{}\nthe store has\n{}\n{:?}",
+        show(here),
+        show(&there),
+        device.notes
+    ))
+}
+
+/// The store's tree by path.
+pub(crate) fn stored(store: &Store) -> BTreeMap<Vec<u8>, RemoteNode> {
+    let nodes: BTreeMap<NodeId, RemoteNode> = store.live().map(|node| (node.id, node)).collect();
+    let mut tree = BTreeMap::new();
+    for node in nodes.values() {
+        let mut path = node.name.as_bytes().to_vec();
+        let mut at = node.parent;
+        while at != NodeId::ROOT {
+            let Some(dir) = nodes.get(&at) else { break };
+            path.splice(..0, [dir.name.as_bytes(), b"/"].concat());
+            at = dir.parent;
+        }
+        tree.insert(path, node.clone());
+    }
+    tree
+}
+
+/// No acknowledged write is lost: each that nothing on its own device overwrote or removed is in a
+/// version that the store keeps.
+pub(crate) fn nothing_lost(user: &User, store: &Store, number: usize) -> Result<(), String> {
+    for (ino, tokens) in &user.tokens {
+        for (offset, token) in tokens {
+            let found =
+                store.versions.values().any(|version| version.bytes.windows(8).any(|w| w == token));
+            if !found {
+                return Err(format!(
+                    "device {number}: the write at {offset} of inode {} is in no version",
+                    ino.0
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bounds: local bytes stay within the quota, except what is not sent yet or pinned.
+pub(crate) fn bounded(device: &Device, quota: u64) -> Result<(), String> {
+    if device.drive.nodes().any(|(row, _)| row.pinned) {
+        return Ok(()); // pinned bytes may exceed it
+    }
+    let mut clean = 0;
+    let mut kept = 0;
+    for (row, content) in device.drive.nodes() {
+        let Some(content) = content else { continue };
+        let bytes = content.valid.bytes().div_ceil(4096) * 4096;
+        if content.dirty.is_empty() && !row.pending.has(Pending::CONTENT) {
+            clean += bytes;
+        } else {
+            kept += bytes + content.dirty.bytes().div_ceil(4096) * 4096;
+        }
+    }
+    if clean > quota.max(kept) && clean > quota {
+        return Err(format!("device {}: {clean} clean bytes cached, quota {quota}", device.number));
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! A model of the cloud store: one tree, one log, and the rules of `commit` written plainly.
+
+use bytes::Bytes;
+use fs_core::{
+    CloudError, CloudErrorKind, ContentRef, Draft, Flight, Group, GroupOutcome, Kind, Name, NodeId,
+    Op, Page, RemoteCommit, RemoteNode, RequestId, Rev,
+};
+use std::collections::BTreeMap;
+
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) state: RemoteNode,
+    /// The content rev that `state.attrs.mtime` speaks of; the version's mtime counts otherwise.
+    for_content: Rev,
+}
+
+#[derive(Clone)]
+pub(crate) struct StoredVersion {
+    pub(crate) bytes: Vec<u8>,
+    mtime: fs_core::Timestamp,
+}
+
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) versions: BTreeMap<ContentRef, StoredVersion>,
+    pub(crate) log: Vec<RemoteCommit>,
+    outcomes: BTreeMap<RequestId, Vec<GroupOutcome>>,
+}
+
+const PAGE: usize = 3;
+
+impl Store {
+    pub(crate) fn new() -> Store {
+        Store {
+            nodes: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            log: Vec::new(),
+            outcomes: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn head(&self) -> Rev {
+        Rev(self.log.len() as u64)
+    }
+
+    /// The node as a device sees it: with the mtime that counts.
+    fn shown(&self, node: &Node) -> RemoteNode {
+        let mut state = node.state.clone();
+        if state.content_rev != Rev(0) && node.for_content != state.content_rev {
+            let key = ContentRef { id: state.id, rev: state.content_rev };
+            if let Some(version) = self.versions.get(&key) {
+                state.attrs.mtime = version.mtime;
+            }
+        }
+        state
+    }
+
+    pub(crate) fn live(&self) -> impl Iterator<Item = RemoteNode> + '_ {
+        self.nodes.values().filter(|node| node.state.live).map(|node| self.shown(node))
+    }
+
+    pub(crate) fn changes(&self, since: Rev, limit: usize) -> (Vec<RemoteCommit>, Rev) {
+        let page = self.log.iter().skip(since.0 as usize).take(limit).cloned().collect();
+        (page, self.head())
+    }
+
+    pub(crate) fn children(&self, dir: NodeId, after: Option<&[u8]>) -> Page {
+        let nodes = self.live().filter(|node| node.parent == dir).collect();
+        self.page(nodes, after)
+    }
+
+    /// Parents before children.
+    pub(crate) fn snapshot(&self, after: Option<&[u8]>) -> Page {
+        let mut nodes: Vec<(usize, RemoteNode)> =
+            self.live().map(|node| (self.depth(node.id), node)).collect();
+        nodes.sort_by_key(|(depth, node)| (*depth, node.id));
+        self.page(nodes.into_iter().map(|(_, node)| node).collect(), after)
+    }
+
+    fn page(&self, nodes: Vec<RemoteNode>, after: Option<&[u8]>) -> Page {
+        let start = after.map_or(0, |raw| raw[0] as usize);
+        let end = (start + PAGE).min(nodes.len());
+        let next = (end < nodes.len()).then(|| vec![end as u8]);
+        let nodes = nodes.get(start..end).unwrap_or_default().to_vec();
+        Page { nodes, rev: self.head(), next }
+    }
+
+    fn depth(&self, id: NodeId) -> usize {
+        let mut depth = 0;
+        let mut at = id;
+        while at != NodeId::ROOT && depth < 1_000 {
+            depth += 1;
+            at = self.nodes.get(&at).map_or(NodeId::ROOT, |node| node.state.parent);
+        }
+        depth
+    }
+
+    pub(crate) fn fetch(&self, content: ContentRef) -> Result<Bytes, CloudError> {
+        let found = self.versions.get(&content);
+        found
+            .map(|version| Bytes::from(version.bytes.clone()))
+            .ok_or_else(|| CloudError::new(CloudErrorKind::Gone, format!("no version {content:?}")))
+    }
+
+    /// Exactly once: a known request gets its first outcome.
+    pub(crate) fn commit(&mut self, flight: &Flight) -> Vec<GroupOutcome> {
+        if let Some(known) = self.outcomes.get(&flight.request) {
+            return known.clone();
+        }
+        let rev = Rev(self.head().0 + 1);
+        let mut touched: BTreeMap<NodeId, ()> = BTreeMap::new();
+        let mut outcomes = Vec::new();
+        for group in &flight.groups {
+            let mut trial = self.clone_tree();
+            let result = trial.try_group(group, rev).and_then(|()| trial.valid_after(group));
+            match result {
+                Ok(()) => {
+                    self.nodes = trial.nodes;
+                    self.versions = trial.versions;
+                    touched.extend(group.ops.iter().map(|op| (op.id(), ())));
+                    outcomes.push(GroupOutcome::Done(rev));
+                }
+                Err(why) => {
+                    let _ = why;
+                    outcomes.push(GroupOutcome::Conflict(Vec::new()));
+                }
+            }
+        }
+        if !touched.is_empty() {
+            let nodes = touched.keys().map(|id| self.shown(&self.nodes[id])).collect();
+            self.log.push(RemoteCommit { rev, request: flight.request, nodes });
+        }
+        self.outcomes.insert(flight.request, outcomes.clone());
+        outcomes
+    }
+
+    fn clone_tree(&self) -> Store {
+        Store {
+            nodes: self.nodes.clone(),
+            versions: self.versions.clone(),
+            log: Vec::new(),
+            outcomes: BTreeMap::new(),
+        }
+    }
+
+    fn try_group(&mut self, group: &Group, rev: Rev) -> Result<(), String> {
+        let before = self.nodes.clone();
+        for op in &group.ops {
+            let known = before.get(&op.id());
+            match op {
+                Op::Create { id, parent, name, kind, attrs, content } => {
+                    if known.is_some() {
+                        return Err(format!("{id:?} exists"));
+                    }
+                    let has_content = content.is_some();
+                    let state = RemoteNode {
+                        id: *id,
+                        parent: *parent,
+                        name: name.clone(),
+                        kind: *kind,
+                        attrs: attrs.clone(),
+                        size: content.as_ref().map_or(attrs.target.len() as u64, |d| d.size),
+                        meta_rev: rev,
+                        content_rev: if has_content { rev } else { Rev(0) },
+                        live: true,
+                    };
+                    self.nodes.insert(*id, Node { state, for_content: Rev(0) });
+                    if let Some(draft) = content {
+                        self.store(*id, rev, draft);
+                    }
+                }
+                Op::SetContent { id, base, content } => {
+                    let node = alive(known)?;
+                    if node.state.content_rev != *base {
+                        return Err(format!("content rev {:?}", node.state.content_rev));
+                    }
+                    self.store(*id, rev, content);
+                    let node = self.nodes.get_mut(id).ok_or("gone")?;
+                    node.state.content_rev = rev;
+                    node.state.size = content.size;
+                }
+                Op::Move { id, base, parent, name, attrs, for_content } => {
+                    let node = alive(known)?;
+                    if node.state.meta_rev != *base {
+                        return Err(format!("meta rev {:?}", node.state.meta_rev));
+                    }
+                    self.place(*id, (*parent, name), rev);
+                    self.attrs(*id, attrs, *for_content);
+                }
+                Op::SetAttrs { id, base, attrs, for_content } => {
+                    let node = alive(known)?;
+                    if node.state.meta_rev != *base {
+                        return Err(format!("meta rev {:?}", node.state.meta_rev));
+                    }
+                    if let Some(node) = self.nodes.get_mut(id) {
+                        node.state.meta_rev = rev;
+                    }
+                    self.attrs(*id, attrs, *for_content);
+                }
+                Op::Trash { id, meta, content } => {
+                    let node = alive(known)?;
+                    if node.state.meta_rev != *meta || node.state.content_rev != *content {
+                        return Err("revs have moved on".to_string());
+                    }
+                    if let Some(node) = self.nodes.get_mut(id) {
+                        node.state.live = false;
+                        node.state.meta_rev = rev;
+                    }
+                }
+                Op::Restore { id, base, parent, name, attrs, for_content } => {
+                    let node = known.ok_or("unknown")?;
+                    if node.state.live || node.state.meta_rev != *base {
+                        return Err("not in the trash like that".to_string());
+                    }
+                    if let Some(node) = self.nodes.get_mut(id) {
+                        node.state.live = true;
+                    }
+                    self.place(*id, (*parent, name), rev);
+                    self.attrs(*id, attrs, *for_content);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, id: NodeId, (parent, name): (NodeId, &Name), rev: Rev) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.state.parent = parent;
+            node.state.name = name.clone();
+            node.state.meta_rev = rev;
+        }
+    }
+
+    fn attrs(&mut self, id: NodeId, attrs: &fs_core::Attrs, for_content: Rev) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.state.attrs = attrs.clone();
+            node.for_content = for_content;
+        }
+    }
+
+    fn store(&mut self, id: NodeId, rev: Rev, draft: &Draft) {
+        let mtime =
+            fs_core::Timestamp(i64::from_le_bytes(draft.bytes[..8].try_into().unwrap_or_default()));
+        let bytes = draft.bytes[8..].to_vec();
+        self.versions.insert(ContentRef { id, rev }, StoredVersion { bytes, mtime });
+    }
+
+    /// What must hold of the tree around the nodes of a group.
+    fn valid_after(&self, group: &Group) -> Result<(), String> {
+        for op in &group.ops {
+            let node = &self.nodes[&op.id()].state;
+            let id = node.id;
+            if !node.live {
+                if self.live().any(|child| child.parent == id) {
+                    return Err("a removed directory with live children".to_string());
+                }
+                continue;
+            }
+            self.valid_place(node)?;
+        }
+        Ok(())
+    }
+
+    fn valid_place(&self, node: &RemoteNode) -> Result<(), String> {
+        if node.parent != NodeId::ROOT {
+            let parent = alive(self.nodes.get(&node.parent))?;
+            if parent.state.kind != Kind::Dir {
+                return Err("the parent is no directory".to_string());
+            }
+        }
+        let twin = self.live().find(|other| {
+            other.id != node.id && other.parent == node.parent && other.name == node.name
+        });
+        if twin.is_some() {
+            return Err(format!("name {:?} is taken", node.name));
+        }
+        let mut at = node.parent;
+        while at != NodeId::ROOT {
+            if at == node.id {
+                return Err("a cycle".to_string());
+            }
+            at = self.nodes.get(&at).map_or(NodeId::ROOT, |node| node.state.parent);
+        }
+        Ok(())
+    }
+
+    /// Every rule, for every live node.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.live().try_for_each(|node| self.valid_place(&node))
+    }
+}
+
+fn alive(node: Option<&Node>) -> Result<&Node, String> {
+    node.filter(|node| node.state.live).ok_or_else(|| "not alive".to_string())
+}

@@ -1,0 +1,378 @@
+//! What people and programs do: random operations, remembered so that answers can be judged.
+
+use crate::device::Device;
+use crate::random::Random;
+use bytes::Bytes;
+use fs_core::{
+    Command, CreateSpec, Event, FsError, HandleId, Ino, Kind, Name, OpenFlags, Owner, RenameFlags,
+    Request, Response, SetAttrs, Ticket,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const NAMES: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e.txt"];
+const FILE_MAX: usize = 300;
+
+/// What was asked, as far as the answer matters to an oracle.
+pub(crate) enum Asked {
+    Create {
+        data: Option<Vec<u8>>,
+    },
+    Open,
+    Write {
+        ino: Ino,
+        offset: u64,
+        token: [u8; 8],
+        data: Vec<u8>,
+    },
+    Truncate {
+        ino: Ino,
+        size: u64,
+    },
+    Read {
+        ino: Ino,
+        offset: u64,
+        len: u64,
+    },
+    /// May take a file out of its place.
+    Remove,
+    Other,
+    Barrier,
+}
+
+/// What one device's user knows.
+#[derive(Default)]
+pub(crate) struct User {
+    pub(crate) asked: BTreeMap<Ticket, Asked>,
+    pub(crate) handles: BTreeMap<Ino, HandleId>,
+    /// Contents as this user must see them.
+    pub(crate) shadow: BTreeMap<Ino, Vec<u8>>,
+    /// Files with an operation under way.
+    pub(crate) busy: BTreeSet<Ino>,
+    /// Acknowledged writes that nothing here has overwritten: they must never be lost.
+    pub(crate) tokens: BTreeMap<Ino, Vec<(u64, [u8; 8])>>,
+    pub(crate) opening: BTreeMap<Ticket, Ino>,
+    /// Tells the tokens of devices apart.
+    pub(crate) salt: u64,
+    pub(crate) last_token: u64,
+}
+
+impl User {
+    /// After a crash nothing is open, and what was not acknowledged may or may not have happened.
+    pub(crate) fn crashed(&mut self) {
+        self.asked.clear();
+        self.opening.clear();
+        self.handles.clear();
+        self.shadow.clear();
+        self.busy.clear();
+    }
+
+    fn forget_tokens(&mut self, ino: Ino, from: u64, to: u64) {
+        if let Some(tokens) = self.tokens.get_mut(&ino) {
+            tokens.retain(|(at, token)| *at + token.len() as u64 <= from || *at >= to);
+        }
+    }
+}
+
+fn name(random: &mut Random) -> Name {
+    Name::new(NAMES[random.below(NAMES.len())]).expect("legal")
+}
+
+/// Live nodes in memory of one kind.
+fn nodes(device: &Device, kind: Kind) -> Vec<Ino> {
+    let live = device.drive.nodes().filter(|(row, _)| {
+        row.kind == kind && !row.gone && (row.parent != Ino::NONE || row.ino == Ino::ROOT)
+    });
+    live.map(|(row, _)| row.ino).collect()
+}
+
+fn child(device: &Device, parent: Ino, name: &Name) -> Option<Ino> {
+    let mut nodes = device.drive.nodes();
+    nodes.find(|(row, _)| row.parent == parent && row.name == *name).map(|(row, _)| row.ino)
+}
+
+/// Starts one random operation.
+pub(crate) fn act(device: &mut Device, user: &mut User, random: &mut Random) {
+    let dirs = nodes(device, Kind::Dir);
+    let Some(dir) = random.pick(&dirs).copied() else { return };
+    let files = nodes(device, Kind::File);
+    let file = random.pick(&files).copied();
+    let (request, asked) = match random.below(100) {
+        0..15 => create(user, random, dir),
+        15..20 => (make(random, dir, Kind::Dir), Asked::Other),
+        20..22 => (make(random, dir, Kind::Symlink), Asked::Other),
+        22..42 => match file.and_then(|ino| write(user, random, ino)) {
+            Some(asked) => asked,
+            None => return open(device, user, file),
+        },
+        42..52 => match file.and_then(|ino| read(device, user, random, ino)) {
+            Some(asked) => asked,
+            None => return open(device, user, file),
+        },
+        52..57 => match file.filter(|ino| !user.busy.contains(ino)) {
+            Some(ino) => truncate(user, random, ino),
+            None => return,
+        },
+        57..65 => unlink(device, user, random, dir),
+        65..69 => (Request::Rmdir { parent: dir, name: name(random) }, Asked::Other),
+        69..82 => {
+            let to = dirs[random.below(dirs.len())];
+            rename(device, user, random, (dir, to))
+        }
+        82..86 => (chmod(random, file.unwrap_or(dir)), Asked::Other),
+        86..88 => (Request::Lookup { parent: dir, name: name(random) }, Asked::Other),
+        88..92 => match close(user, random) {
+            Some(request) => (request, Asked::Other),
+            None => return,
+        },
+        92..94 => (Request::Control(Command::Evict(Vec::new())), Asked::Other),
+        94..95 => {
+            let path = vec![name(random)];
+            (Request::Control(Command::Pin(path, random.chance(60))), Asked::Other)
+        }
+        95..97 => (Request::Control(Command::Sync(Vec::new())), Asked::Barrier),
+        _ => match file {
+            Some(ino) => (Request::Fsync { ino, data_only: false }, Asked::Other),
+            None => return,
+        },
+    };
+    ask(device, user, request, asked);
+}
+
+pub(crate) fn ask(device: &mut Device, user: &mut User, request: Request, asked: Asked) -> Ticket {
+    let ticket = device.ticket();
+    user.asked.insert(ticket, asked);
+    device.handle(Event::Request(ticket, request));
+    ticket
+}
+
+fn create(user: &mut User, random: &mut Random, dir: Ino) -> (Request, Asked) {
+    let flags = OpenFlags { read: true, write: true, exclusive: true, ..OpenFlags::default() };
+    let request = Request::Create {
+        parent: dir,
+        name: name(random),
+        mode: 0o644,
+        owner: Owner::default(),
+        flags,
+    };
+    let _ = user;
+    let len = random_len(random);
+    let data = random.chance(80).then(|| payload(random, len));
+    (request, Asked::Create { data })
+}
+
+fn random_len(random: &mut Random) -> usize {
+    8 + random.below(FILE_MAX - 8)
+}
+
+fn payload(random: &mut Random, len: usize) -> Vec<u8> {
+    (0..len).map(|_| random.next() as u8 | 1).collect()
+}
+
+fn make(random: &mut Random, dir: Ino, kind: Kind) -> Request {
+    let target = if kind == Kind::Symlink { b"elsewhere".to_vec() } else { Vec::new() };
+    let spec = CreateSpec { kind, mode: 0o755, rdev: 0, owner: Owner::default(), target };
+    Request::Make { parent: dir, name: name(random), spec }
+}
+
+fn open(device: &mut Device, user: &mut User, file: Option<Ino>) {
+    let Some(ino) = file else { return };
+    if user.busy.contains(&ino) || user.handles.contains_key(&ino) {
+        return;
+    }
+    let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
+    user.busy.insert(ino);
+    let ticket = Ticket(device.next_ticket + 1);
+    user.opening.insert(ticket, ino);
+    ask(device, user, Request::Open { ino, flags }, Asked::Open);
+}
+
+fn write(user: &mut User, random: &mut Random, ino: Ino) -> Option<(Request, Asked)> {
+    if user.busy.contains(&ino) {
+        return None;
+    }
+    let handle = *user.handles.get(&ino)?;
+    let len = random_len(random).min(60);
+    let data = payload(random, len);
+    Some(write_at(user, ino, handle, random.below(FILE_MAX) as u64, data))
+}
+
+pub(crate) fn write_at(
+    user: &mut User,
+    ino: Ino,
+    handle: HandleId,
+    offset: u64,
+    mut data: Vec<u8>,
+) -> (Request, Asked) {
+    user.last_token += 1;
+    let token = (user.salt << 40 | user.last_token).to_be_bytes();
+    data.splice(..data.len().min(8), token);
+    user.forget_tokens(ino, offset, offset + data.len() as u64);
+    user.busy.insert(ino);
+    let request = Request::Write { ino, handle, offset, data: Bytes::from(data.clone()) };
+    (request, Asked::Write { ino, offset, token, data })
+}
+
+fn read(
+    device: &Device,
+    user: &mut User,
+    random: &mut Random,
+    ino: Ino,
+) -> Option<(Request, Asked)> {
+    if user.busy.contains(&ino) {
+        return None;
+    }
+    let handle = *user.handles.get(&ino)?;
+    let _ = device;
+    let offset = random.below(FILE_MAX) as u64;
+    let len = 1 + random.below(FILE_MAX) as u64;
+    user.busy.insert(ino);
+    let request = Request::Read { ino, handle, offset, len: len as u32 };
+    Some((request, Asked::Read { ino, offset, len }))
+}
+
+fn truncate(user: &mut User, random: &mut Random, ino: Ino) -> (Request, Asked) {
+    let size = random.below(FILE_MAX) as u64;
+    user.forget_tokens(ino, size, u64::MAX);
+    user.busy.insert(ino);
+    let set = SetAttrs { size: Some(size), ..SetAttrs::default() };
+    (Request::Setattr { ino, set, handle: None }, Asked::Truncate { ino, size })
+}
+
+fn unlink(device: &Device, user: &mut User, random: &mut Random, dir: Ino) -> (Request, Asked) {
+    let name = name(random);
+    if let Some(ino) = child(device, dir, &name) {
+        user.forget_tokens(ino, 0, u64::MAX);
+    }
+    (Request::Unlink { parent: dir, name }, Asked::Remove)
+}
+
+fn rename(
+    device: &Device,
+    user: &mut User,
+    random: &mut Random,
+    (from, to): (Ino, Ino),
+) -> (Request, Asked) {
+    let names = (name(random), name(random));
+    let flags = RenameFlags { no_replace: random.chance(15), exchange: random.chance(15) };
+    let flags =
+        if flags.exchange { RenameFlags { no_replace: false, exchange: true } } else { flags };
+    if let Some(ino) = child(device, to, &names.1)
+        && !flags.exchange
+    {
+        user.forget_tokens(ino, 0, u64::MAX);
+    }
+    (Request::Rename { from: (from, names.0), to: (to, names.1), flags }, Asked::Remove)
+}
+
+fn chmod(random: &mut Random, ino: Ino) -> Request {
+    let mode = [0o600, 0o640, 0o755][random.below(3)];
+    let set = SetAttrs { mode: Some(mode), ..SetAttrs::default() };
+    Request::Setattr { ino, set, handle: None }
+}
+
+fn close(user: &mut User, random: &mut Random) -> Option<Request> {
+    let open: Vec<(Ino, HandleId)> = user
+        .handles
+        .iter()
+        .filter(|(ino, _)| !user.busy.contains(ino))
+        .map(|(ino, handle)| (*ino, *handle))
+        .collect();
+    let (ino, handle) = *random.pick(&open)?;
+    user.handles.remove(&ino);
+    Some(Request::Release { ino, handle })
+}
+
+/// Whether the node is in the tree, as far as memory tells (files with local bytes always are).
+fn is_placed(device: &Device, ino: Ino) -> bool {
+    device.drive.nodes().any(|(row, _)| row.ino == ino && row.parent != Ino::NONE)
+}
+
+/// Takes in the answers and judges them.
+pub(crate) fn listen(device: &mut Device, user: &mut User) -> Result<(), String> {
+    while let Some(stale) = device.stale.pop_front() {
+        if let fs_core::Stale::Data(ino) = stale {
+            user.shadow.remove(&ino);
+        }
+    }
+    while let Some((ticket, result)) = device.replies.pop_front() {
+        let asked = user.asked.remove(&ticket).ok_or("a ticket answered twice")?;
+        judge(device, user, (ticket, asked), result)?;
+    }
+    Ok(())
+}
+
+fn judge(
+    device: &mut Device,
+    user: &mut User,
+    (ticket, asked): (Ticket, Asked),
+    result: Result<Response, FsError>,
+) -> Result<(), String> {
+    match (asked, result) {
+        (Asked::Create { data }, Ok(Response::Created { attr, handle })) => {
+            user.handles.insert(attr.ino, handle);
+            user.shadow.insert(attr.ino, Vec::new());
+            if let Some(data) = data {
+                let (request, asked) = write_at(user, attr.ino, handle, 0, data);
+                ask(device, user, request, asked);
+            }
+        }
+        (Asked::Open, result) => {
+            if let Some(ino) = user.opening.remove(&ticket) {
+                user.busy.remove(&ino);
+                if let Ok(Response::Opened { handle, .. }) = result {
+                    user.handles.insert(ino, handle);
+                }
+            }
+        }
+        (Asked::Write { ino, offset, token, data }, result) => {
+            user.busy.remove(&ino);
+            match result {
+                Ok(_) => {
+                    if is_placed(device, ino) {
+                        user.tokens.entry(ino).or_default().push((offset, token));
+                    }
+                    if let Some(shadow) = user.shadow.get_mut(&ino) {
+                        let end = offset as usize + data.len();
+                        if shadow.len() < end {
+                            shadow.resize(end, 0);
+                        }
+                        shadow[offset as usize..end].copy_from_slice(&data);
+                    }
+                }
+                Err(_) => {
+                    user.shadow.remove(&ino);
+                }
+            }
+        }
+        (Asked::Truncate { ino, size }, result) => {
+            user.busy.remove(&ino);
+            match (result, user.shadow.get_mut(&ino)) {
+                (Ok(_), Some(shadow)) => shadow.resize(size as usize, 0),
+                _ => {
+                    user.shadow.remove(&ino);
+                }
+            }
+        }
+        (Asked::Read { ino, offset, len }, result) => {
+            user.busy.remove(&ino);
+            if let (Ok(Response::Data(bytes)), Some(shadow)) = (result, user.shadow.get(&ino)) {
+                let start = (offset as usize).min(shadow.len());
+                let end = (start + len as usize).min(shadow.len());
+                if bytes != shadow[start..end] {
+                    return Err(format!(
+                        "device {}: inode {} read {}..{} gave other bytes than were written",
+                        device.number, ino.0, start, end
+                    ));
+                }
+            }
+        }
+        (Asked::Remove, _) => {
+            // What was removed here on purpose need not be kept.
+            let mut tokens = std::mem::take(&mut user.tokens);
+            tokens.retain(|ino, _| is_placed(device, *ino));
+            user.tokens = tokens;
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! The world: devices, the store, and chance.
+
+use crate::device::{Device, InFlight};
+use crate::oracle;
+use crate::random::Random;
+use crate::store::Store;
+use crate::workload::{Asked, User, act, ask, listen};
+use fs_core::{
+    Attr, ContentRef, Event, HandleId, Ino, Kind, Limits, OpenFlags, Request, Response, Rev,
+};
+use std::collections::BTreeMap;
+
+/// The shape of a run; all of it follows from the seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub seed: u64,
+    /// Chance moves before everything is let come to rest.
+    pub steps: usize,
+}
+
+/// What a run did, for the digest and for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// The same for the same seed, always.
+    pub digest: u64,
+    pub commits: u64,
+    pub crashes: u64,
+    pub conflicts: u64,
+}
+
+/// A broken promise, with what runs it again.
+#[derive(Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub steps: usize,
+    pub what: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Failure { seed, steps, what } = self;
+        write!(
+            f,
+            "SEED={seed} STEPS={steps} cargo test -p simulation one_seed -- --nocapture\n{what}"
+        )
+    }
+}
+
+/// Moves until the world must have come to rest.
+const REST_STEPS: usize = 60_000;
+const QUOTA: u64 = 4096 * 8;
+
+struct World {
+    random: Random,
+    store: Store,
+    devices: Vec<Device>,
+    users: Vec<User>,
+    head: Rev,
+    report: Report,
+}
+
+/// Runs the world of a seed.
+///
+/// # Errors
+/// The first promise that did not hold.
+pub fn run(config: Config) -> Result<Report, Box<Failure>> {
+    let mut world = World::new(config.seed);
+    let outcome = world.play(config.steps).and_then(|()| world.rest()).and_then(|()| world.judge());
+    match outcome {
+        Ok(()) => Ok(world.report),
+        Err(what) => Err(Box::new(Failure { seed: config.seed, steps: config.steps, what })),
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random::new(seed);
+        let count = 1 + random.below(3);
+        let small = random.chance(40);
+        let limits = Limits {
+            cache_bytes: if small { QUOTA } else { 1 << 30 },
+            settle_ms: 50,
+            idle_nodes: if random.chance(50) { 4 } else { 10_000 },
+            ..Limits::default()
+        };
+        let devices: Vec<Device> =
+            (0..count).map(|number| Device::new(number, limits, random.next())).collect();
+        let users =
+            (0..count).map(|number| User { salt: number as u64 + 1, ..User::default() }).collect();
+        World {
+            random,
+            store: Store::new(),
+            devices,
+            users,
+            head: Rev(0),
+            report: Report::default(),
+        }
+    }
+
+    fn play(&mut self, steps: usize) -> Result<(), String> {
+        for _ in 0..steps {
+            let number = self.random.below(self.devices.len());
+            self.step(number)?;
+            self.after(number)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, number: usize) -> Result<(), String> {
+        let device = &mut self.devices[number];
+        match self.random.below(1_000) {
+            0..350 => act(device, &mut self.users[number], &mut self.random),
+            350..880 => {
+                if !device.flights.is_empty() {
+                    let index = self.random.below(device.flights.len());
+                    device.complete(index, &mut self.store, &mut self.random, false);
+                }
+            }
+            880..965 => device.tick(),
+            965..985 => {
+                device.pass(30_000_000);
+                device.handle(Event::Tick);
+            }
+            985..993 => {
+                device.online = !device.online;
+                let up = device.online;
+                device.handle(Event::Link(up));
+            }
+            _ => {
+                self.report.crashes += 1;
+                let seed = self.random.next();
+                device.crash(&mut self.store, &mut self.random, seed);
+                self.users[number].crashed();
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers, invariants, hints.
+    fn after(&mut self, number: usize) -> Result<(), String> {
+        let device = &mut self.devices[number];
+        listen(device, &mut self.users[number])?;
+        device.drive.check().map_err(|what| format!("device {number}: {what}"))?;
+        let head = self.store.head();
+        if head != self.head {
+            self.head = head;
+            self.store.check().map_err(|what| format!("rev {}: {what}", head.0))?;
+            for device in &mut self.devices {
+                if device.online {
+                    device.flights.push(InFlight::Hint(head));
+                }
+            }
+        }
+        let mix = self.devices[number].flights.len() as u64 ^ self.devices[number].mono;
+        self.report.digest = (self.report.digest ^ mix).wrapping_mul(0x0100_0000_01b3);
+        Ok(())
+    }
+
+    /// No more faults: everybody closes, goes online, and the world comes to rest.
+    fn rest(&mut self) -> Result<(), String> {
+        for number in 0..self.devices.len() {
+            let device = &mut self.devices[number];
+            device.online = true;
+            device.handle(Event::Link(true));
+            device.flights.push(InFlight::Hint(self.store.head()));
+        }
+        for step in 0..REST_STEPS {
+            let mut idle = true;
+            for number in 0..self.devices.len() {
+                self.close_files(number);
+                let device = &mut self.devices[number];
+                if !device.flights.is_empty() {
+                    idle = false;
+                    let index = self.random.below(device.flights.len());
+                    device.complete(index, &mut self.store, &mut self.random, true);
+                } else if !is_settled(device, self.store.head()) {
+                    idle = false;
+                    device.tick();
+                }
+                self.after(number)?;
+            }
+            if idle {
+                return Ok(());
+            }
+            let _ = step;
+        }
+        let device = self.devices.iter().find(|device| !is_settled(device, self.store.head()));
+        Err(format!("the world does not come to rest: {:?}", device.map(describe)))
+    }
+
+    fn close_files(&mut self, number: usize) {
+        let user = &mut self.users[number];
+        let open: Vec<(Ino, HandleId)> = user
+            .handles
+            .iter()
+            .filter(|(ino, _)| !user.busy.contains(ino))
+            .map(|(ino, handle)| (*ino, *handle))
+            .collect();
+        for (ino, handle) in open {
+            user.handles.remove(&ino);
+            ask(&mut self.devices[number], user, Request::Release { ino, handle }, Asked::Other);
+        }
+    }
+
+    fn judge(&mut self) -> Result<(), String> {
+        for number in 0..self.devices.len() {
+            oracle::at_rest(&self.devices[number])?;
+            oracle::nothing_lost(&self.users[number], &self.store, number)?;
+            let tree = self.walk(number)?;
+            let shown =
+                tree.iter().map(|(path, attr)| (path.clone(), (attr.kind, attr.mode, attr.size)));
+            oracle::converged(&shown.collect(), &self.store, &self.devices[number])?;
+            self.read_everything(number, &tree)?;
+            oracle::bounded(&self.devices[number], self.devices[number].quota())?;
+        }
+        self.report.commits = self.store.head().0;
+        for version in self.store.versions.values() {
+            for byte in &version.bytes {
+                self.report.digest =
+                    (self.report.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole tree of a device, through the ordinary door.
+    fn walk(&mut self, number: usize) -> Result<BTreeMap<Vec<u8>, Attr>, String> {
+        let mut tree = BTreeMap::new();
+        let mut todo = vec![(Ino::ROOT, Vec::new())];
+        while let Some((dir, path)) = todo.pop() {
+            let opened = self.call(number, Request::Opendir { ino: dir })?;
+            let Ok(Response::Opened { handle, .. }) = opened else {
+                return Err(format!("device {number}: opendir: {opened:?}"));
+            };
+            let request = Request::Readdir {
+                ino: dir,
+                handle,
+                cookie: 0,
+                room: usize::MAX,
+                cost: |_| 1,
+                plus: true,
+            };
+            let listed = self.call(number, request)?;
+            let Ok(Response::Entries(entries)) = listed else {
+                return Err(format!("device {number}: readdir: {listed:?}"));
+            };
+            self.call(number, Request::Releasedir { ino: dir, handle })?
+                .map_err(|e| e.to_string())?;
+            for entry in entries.into_iter().skip(2) {
+                let attr = entry.attr.ok_or("an entry without attributes")?;
+                let mut below = path.clone();
+                if !below.is_empty() {
+                    below.push(b'/');
+                }
+                below.extend_from_slice(&entry.name);
+                if entry.kind == Kind::Dir {
+                    todo.push((entry.ino, below.clone()));
+                }
+                tree.insert(below, attr);
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Every file reads as the store has it, through the ordinary door.
+    fn read_everything(
+        &mut self,
+        number: usize,
+        tree: &BTreeMap<Vec<u8>, Attr>,
+    ) -> Result<(), String> {
+        let stored = oracle::stored(&self.store);
+        let files: Vec<(Ino, ContentRef, u64)> = tree
+            .iter()
+            .filter(|(_, attr)| attr.kind == Kind::File)
+            .filter_map(|(path, attr)| {
+                let node = stored.get(path)?;
+                Some((attr.ino, ContentRef { id: node.id, rev: node.content_rev }, attr.size))
+            })
+            .collect();
+        for (ino, content, size) in files {
+            let flags = OpenFlags { read: true, ..OpenFlags::default() };
+            let opened = self.call(number, Request::Open { ino, flags })?;
+            let Ok(Response::Opened { handle, .. }) = opened else {
+                return Err(format!("device {number}: open of inode {} failed", ino.0));
+            };
+            let request = Request::Read { ino, handle, offset: 0, len: size as u32 };
+            let bytes = match self.call(number, request)? {
+                Ok(Response::Data(bytes)) => bytes,
+                other => return Err(format!("device {number}: inode {}: {other:?}", ino.0)),
+            };
+            let _ = self.call(number, Request::Release { ino, handle })?;
+            let stored = self.store.fetch(content).map_err(|error| error.to_string())?;
+            if bytes != stored {
+                return Err(format!(
+                    "device {number}: inode {} reads {:?}, the store has {:?}",
+                    ino.0, bytes, stored
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks and lets everything run until the answer.
+    fn call(
+        &mut self,
+        number: usize,
+        request: Request,
+    ) -> Result<Result<Response, fs_core::FsError>, String> {
+        let device = &mut self.devices[number];
+        let ticket = device.ticket();
+        device.handle(Event::Request(ticket, request));
+        for _ in 0..10_000 {
+            if let Some(at) = device.replies.iter().position(|(other, _)| *other == ticket) {
+                return device.replies.remove(at).map(|(_, result)| result).ok_or("lost".into());
+            }
+            if device.flights.is_empty() {
+                device.tick();
+            } else {
+                let index = self.random.below(device.flights.len());
+                device.complete(index, &mut self.store, &mut self.random, true);
+            }
+        }
+        Err("a request without an answer".to_string())
+    }
+}
+
+fn is_settled(device: &Device, head: Rev) -> bool {
+    let pending = device.drive.nodes().any(|(row, _)| !row.pending.is_none());
+    !pending && device.drive.applied() == head
+}
+
+fn describe(device: &Device) -> String {
+    let pending: Vec<_> =
+        device.drive.nodes().filter(|(row, _)| !row.pending.is_none()).take(3).collect();
+    format!(
+        "device {}: applied {:?}, deadline {:?}, now {}, flights {}, pending {pending:#?}, notes {:?}",
+        device.number,
+        device.drive.applied(),
+        device.drive.deadline(),
+        device.mono,
+        device.flights.len(),
+        device.notes
+    )
+}

@@ -1,0 +1,61 @@
+//! Seeds as worlds.
+
+use simulation::{Config, run};
+
+/// Worlds in one `cargo test`.
+const SEEDS: u64 = 20_000;
+const STEPS: usize = 160;
+
+fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn one_seed() {
+    let seed = env("SEED", 1);
+    let steps = env("STEPS", STEPS as u64) as usize;
+    if let Err(failure) = run(Config { seed, steps }) {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn many_seeds() {
+    let first = env("FIRST", 1);
+    let count = env("SEEDS", SEEDS);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut failures = Vec::new();
+                    for seed in (first + worker..first + count).step_by(threads as usize) {
+                        let steps = STEPS / 2 + (seed as usize % STEPS);
+                        match std::panic::catch_unwind(|| run(Config { seed, steps })) {
+                            Ok(Ok(_)) => {}
+                            Ok(Err(failure)) => failures.push(failure.to_string()),
+                            Err(_) => failures.push(format!(
+                                "SEED={seed} STEPS={steps} cargo test -p simulation one_seed (panicked)"
+                            )),
+                        }
+                        if failures.len() >= 5 {
+                            break;
+                        }
+                    }
+                    failures
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    });
+    assert!(failures.is_empty(), "{} failing seeds:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn same_seed_same_digest() {
+    for seed in 1..50 {
+        let config = Config { seed, steps: STEPS };
+        let digest = |_| run(config).map(|report| report).map_err(|failure| failure.to_string());
+        assert_eq!(digest(0), digest(1), "seed {seed}");
+    }
+}
