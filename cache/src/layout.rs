@@ -4,6 +4,7 @@ use crate::{Error, platform};
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Where everything lies below the state directory.
 #[derive(Clone, Debug)]
@@ -47,6 +48,11 @@ impl Layout {
     }
 }
 
+/// How long a lock is waited for. A process that is just ending, or a child that was forked and has
+/// not yet become another program, holds it a moment longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(10);
+
 /// The exclusive right to a state directory, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -58,10 +64,16 @@ impl Lock {
         let path = dir.join("lock");
         let opened = platform::private_file().create(true).truncate(false).open(&path);
         let mut file = opened.map_err(|error| Error::io(&path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(&path, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(Error::io(&path, error)),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(POLL);
+                }
+                Err(TryLockError::WouldBlock) => return Err(in_use(&path, &mut file)),
+                Err(TryLockError::Error(error)) => return Err(Error::io(&path, error)),
+            }
         }
         // For people only: the lock is the lock, whatever the file says.
         let pid = std::process::id().to_string();

@@ -157,6 +157,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn write_bytes(store: &DiskStore, change: &Change) {
     let ino = match change {
         Change::PutContent(row) => row.ino,
+        Change::Wrote { range, .. } if range.is_empty() => return,
         Change::Wrote { ino, .. } | Change::Filled { ino, .. } => *ino,
         _ => return,
     };
