@@ -18,6 +18,7 @@ use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, string::St
 
 /// Nodes that one call may look at to forget idle ones.
 const SWEEP_STEPS: usize = 256;
+const SWEEP_STEPS_MAX: usize = 16_384;
 
 /// The drive of one device: decides everything, touches nothing.
 ///
@@ -172,7 +173,8 @@ impl Drive {
         self.advance_uploads();
         self.advance_pins();
         if !self.inbox.holds_rows() {
-            self.tree.sweep(self.limits.idle_nodes, SWEEP_STEPS);
+            let excess = self.tree.len().saturating_sub(self.limits.idle_nodes);
+            self.tree.sweep(self.limits.idle_nodes, excess.clamp(SWEEP_STEPS, SWEEP_STEPS_MAX));
         }
         self.flush();
     }

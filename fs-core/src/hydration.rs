@@ -9,7 +9,12 @@ use crate::{
     Change, Cloud, CloudError, CloudErrorKind, ContentRef, FsError, HandleId, Ino, Job, Local,
     Mono, Name, Range, Ranges,
 };
-use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    format,
+    vec::Vec,
+};
 use bytes::Bytes;
 use lru::LruCache;
 
@@ -58,6 +63,8 @@ pub(crate) struct Hydration {
     runs: BTreeMap<Ino, SmallRun>,
     pub(crate) disk_free: Option<u64>,
     pub(crate) retry_at: Option<Mono>,
+    /// Files of which a part arrived while its range was being worked on, and was let go.
+    skipped: BTreeSet<Ino>,
 }
 
 impl Default for Hydration {
@@ -70,6 +77,7 @@ impl Default for Hydration {
             runs: BTreeMap::new(),
             disk_free: None,
             retry_at: None,
+            skipped: BTreeSet::new(),
         }
     }
 }
@@ -252,7 +260,8 @@ impl Drive {
         for range in gaps {
             let Some(inode) = self.tree.get_mut(ino) else { return };
             if inode.conflicts(range, true) {
-                continue; // somebody writes there: those who wait will ask again
+                self.hydration.skipped.insert(ino); // those who wait will ask again
+                continue;
             }
             inode.begin(range, true);
             let from = usize::try_from(range.start - offset).unwrap_or(usize::MAX);
@@ -293,7 +302,8 @@ impl Drive {
         match result {
             Ok(()) => {
                 let Some(inode) = self.tree.get(ino) else { return };
-                let settled = inode.busy.is_empty() && base_of(inode) == content;
+                let skipped = self.hydration.skipped.remove(&ino);
+                let settled = !skipped && inode.busy.is_empty() && base_of(inode) == content;
                 let short = settled && !inode.absent(range).is_empty();
                 if short && !self.hydration.passing.contains_key(&ino) && !self.is_full() {
                     self.note(format!("{:?}: the store sent too little", content.id));

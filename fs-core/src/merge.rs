@@ -127,6 +127,16 @@ impl Drive {
                 return;
             }
             row.pending = row.pending.without(Pending::TRASH);
+            if self
+                .tree
+                .get(row.ino)
+                .is_some_and(|inode| inode.content.is_some() || inode.opens > 0)
+            {
+                // Programs may have gone on with the removed file: what comes back is the cloud's.
+                self.disown(row);
+                self.merge_unknown(remote, rest);
+                return;
+            }
         }
         let keeps_place = row.pending.has(Pending::PLACE.with(Pending::RESTORE))
             && (stayed || row.pending.has(Pending::RESTORE) && here != Some(old.parent))
@@ -262,8 +272,18 @@ impl Drive {
     /// Somebody reads the old version here: the path gets a new inode with the new version, the old
     /// one stays with its handles.
     fn supersede(&mut self, row: NodeRow, remote: &RemoteNode) {
-        self.ensure_content(row.ino);
-        let mut orphan = row.clone();
+        self.disown(row.clone());
+        let heir = self.succeed(row.clone(), remote);
+        if let Some(inode) = self.tree.get_mut(row.ino) {
+            inode.superseded = Some(heir);
+        }
+    }
+
+    /// Leaves an inode to its open handles, without identity or place.
+    fn disown(&mut self, row: NodeRow) {
+        let ino = row.ino;
+        self.ensure_content(ino);
+        let mut orphan = row;
         orphan.id = self.random.node_id(self.now);
         orphan.parent = Ino::NONE;
         orphan.name = Name::none();
@@ -271,11 +291,8 @@ impl Drive {
         orphan.origin = None;
         orphan.pinned = false;
         self.commit(Change::PutNode(Box::new(orphan)));
-        self.settled(row.ino);
-        let heir = self.succeed(row.clone(), remote);
-        if let Some(inode) = self.tree.get_mut(row.ino) {
-            inode.superseded = Some(heir);
-        }
+        self.settled(ino);
+        self.reap(ino);
     }
 
     /// A new inode takes over the identity of `row`, with the cloud's content.

@@ -307,8 +307,8 @@ impl Tree {
         self.insert(Inode::new(row, content.map(Box::new)));
     }
 
-    /// Applies one durable change to memory. Rows of directories that are not loaded stay in the
-    /// local store only.
+    /// Applies one durable change to memory. Rows below directories that are not in memory stay in
+    /// the local store only.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::PutNode(row) => self.put_node(row),
@@ -365,10 +365,8 @@ impl Tree {
             self.link(row.ino);
             return;
         }
-        let parent = self.inodes.get(&row.parent);
-        let sticky = !row.pending.is_none() || row.kind == Kind::Dir;
-        let wanted = parent.is_some_and(|dir| dir.loaded || dir.loading || sticky);
-        if wanted || row.parent == Ino::NONE || row.ino == Ino::ROOT {
+        let anchored = self.inodes.contains_key(&row.parent);
+        if anchored || row.parent == Ino::NONE || row.ino == Ino::ROOT {
             self.insert(Inode::new(row.clone(), None));
         }
     }
