@@ -240,7 +240,11 @@ pub(crate) fn check_mountpoint(path: &Path) -> Result<PathBuf, MountError> {
     if let Some(Entry { fs_type, .. }) = mountinfo::at(&path).map_err(failed)?
         && fs_type == FS_TYPE
     {
-        return Err(MountError::AlreadyMounted { path, fs_type });
+        return Err(match rustix::fs::statvfs(&path) {
+            // What `metadata` said came from the kernel's cache.
+            Err(rustix::io::Errno::NOTCONN) => MountError::Dead(path),
+            _ => MountError::AlreadyMounted { path, fs_type },
+        });
     }
     if fs::read_dir(&path).map_err(failed)?.next().is_some() {
         return Err(MountError::NotEmpty(path));
