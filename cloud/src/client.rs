@@ -117,7 +117,10 @@ impl Client {
             .tcp_nodelay(true)
             .http2_adaptive_window(true)
             .user_agent(concat!("meshdrive/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = &options.ca_file {
+        if base.starts_with("http://") {
+            // No TLS, so it must not matter whether this machine has any certificates.
+            builder = builder.tls_certs_only([]);
+        } else if let Some(path) = &options.ca_file {
             builder = builder.tls_certs_merge(certificates(path)?);
         }
         let http = builder

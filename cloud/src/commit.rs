@@ -45,13 +45,13 @@ impl Native {
         let mut replies = replies.into_iter();
         let mut all = Vec::with_capacity(outcomes.len());
         for (group, outcome) in flight.groups.iter().zip(outcomes) {
-            let outcome = match (outcome, replies.as_slice().is_empty()) {
-                (Some(outcome), _) => outcome,
-                (None, true) => return Err(self.corrupt("a commit was answered in part")),
-                (None, false) => match replies.next() {
-                    Some(reply) => self.outcome(reply)?,
-                    None => return Err(self.corrupt("a commit was answered in part")),
-                },
+            let outcome = match outcome {
+                Some(outcome) => outcome,
+                None => {
+                    let reply = replies.next();
+                    let reply = reply.ok_or_else(|| self.corrupt("a commit was answered in part"));
+                    self.outcome(reply?)?
+                }
             };
             if let GroupOutcome::Done(rev) = outcome {
                 self.remember(group, rev);

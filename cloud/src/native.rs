@@ -23,8 +23,10 @@ const BODIES_KEPT_BYTES: usize = 16 << 20;
 const PAGES_KEPT_BYTES: usize = 16 << 20;
 /// Chunks that are remembered as stored, so that they are neither sent nor asked for again.
 const KNOWN_CHUNKS: usize = 100_000;
-/// Stagings at a time; each has its own share of memory (see `stage`).
-const STAGES: usize = 1;
+/// Stagings at a time: of much, each with its share of memory (see `stage`), and of little, so that
+/// a small save never waits behind a large upload.
+const LARGE_STAGES: usize = 1;
+const SMALL_STAGES: usize = 4;
 
 /// A drive on a Meshdrive server, as one device sees it.
 pub struct NativeStore(Arc<Native>);
@@ -39,7 +41,8 @@ pub(crate) struct Native {
     pub(crate) bodies: Recent<ContentRef, Arc<Body>>,
     pub(crate) pages: Recent<ChunkId, Arc<Vec<Extent>>>,
     pub(crate) known: Recent<ChunkId, ()>,
-    pub(crate) stages: Semaphore,
+    pub(crate) large_stages: Semaphore,
+    pub(crate) small_stages: Semaphore,
 }
 
 impl NativeStore {
@@ -65,7 +68,8 @@ impl NativeStore {
             bodies: Recent::new(BODIES_KEPT_BYTES),
             pages: Recent::new(PAGES_KEPT_BYTES),
             known: Recent::new(KNOWN_CHUNKS),
-            stages: Semaphore::new(STAGES),
+            large_stages: Semaphore::new(LARGE_STAGES),
+            small_stages: Semaphore::new(SMALL_STAGES),
         })))
     }
 

