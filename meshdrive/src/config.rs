@@ -280,6 +280,11 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_the_defaults() {
+        assert_eq!(parse(include_str!("../config.example.toml")).unwrap(), Config::default());
+    }
+
+    #[test]
     fn every_key_is_read() {
         let config = parse(
             r#"

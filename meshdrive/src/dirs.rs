@@ -76,6 +76,12 @@ impl Dirs {
         self.drive_state(label).join("daemon.lock")
     }
 
+    /// Where the drive's daemon has mounted it: tells our mounts from those of other users and homes,
+    /// who may have given a drive the same name.
+    pub(crate) fn mount_record(&self, label: &Label) -> PathBuf {
+        self.drive_state(label).join("mountpoint")
+    }
+
     /// The control socket. A path that is too long for a socket (or no runtime directory) moves it
     /// to the state directory.
     pub(crate) fn socket(&self, label: &Label) -> PathBuf {

@@ -33,7 +33,7 @@ pub(crate) fn is_known(dirs: &Dirs, label: &Label) -> bool {
 /// Drives whose daemon takes connections, and drives whose mount a crash left behind: whoever asks
 /// one of those is told how to recover it.
 pub(crate) fn mounted(dirs: &Dirs) -> Outcome<Vec<Label>> {
-    let mounts = mounts::ours()?;
+    let mounts = mounts::ours(dirs)?;
     let is_mounted =
         |label: &Label| mounts.iter().any(|(of, _)| of == label) || is_running(dirs, label);
     Ok(known(dirs)?.into_iter().filter(is_mounted).collect())

@@ -2,7 +2,7 @@
 //! a dead or slow one cannot hold us up.
 
 use crate::{
-    dirs::Label,
+    dirs::{Dirs, Label},
     failure::{Attempt, Outcome},
 };
 use std::{
@@ -40,15 +40,30 @@ pub(crate) fn all() -> Outcome<Vec<MountEntry>> {
     Ok(parse(&text))
 }
 
-/// Mounts of Meshdrive.
-pub(crate) fn ours() -> Outcome<Vec<(Label, PathBuf)>> {
-    let ours = |entry: MountEntry| Some((entry.label()?, entry.mountpoint));
+/// The mounts of this home's drives, alive or dead. Mounts of other users and homes are not ours, even
+/// when a drive has the same name there.
+pub(crate) fn ours(dirs: &Dirs) -> Outcome<Vec<(Label, PathBuf)>> {
+    let ours = |entry: MountEntry| {
+        let label = entry.label()?;
+        is_recorded(dirs, &label, &entry.mountpoint).then_some((label, entry.mountpoint))
+    };
     Ok(all()?.into_iter().filter_map(ours).collect())
 }
 
-/// The mount that shows at `path`, if `path` is a mountpoint.
-pub(crate) fn at(path: &Path) -> Outcome<Option<MountEntry>> {
-    Ok(all()?.into_iter().rev().find(|entry| entry.mountpoint == path))
+/// Where a drive of this home is mounted.
+pub(crate) fn of(dirs: &Dirs, label: &Label) -> Outcome<Option<PathBuf>> {
+    Ok(ours(dirs)?.into_iter().rev().find(|(of, _)| of == label).map(|(_, at)| at))
+}
+
+/// Whether this home's daemon of `label` has mounted it at `mountpoint`.
+pub(crate) fn is_recorded(dirs: &Dirs, label: &Label, mountpoint: &Path) -> bool {
+    recorded(dirs, label).is_some_and(|record| record == mountpoint)
+}
+
+/// Where this home's daemon of `label` has mounted it, or had before it crashed.
+pub(crate) fn recorded(dirs: &Dirs, label: &Label) -> Option<PathBuf> {
+    let bytes = fs::read(dirs.mount_record(label)).ok()?;
+    Some(PathBuf::from(OsString::from_vec(bytes)))
 }
 
 /// Whether the mount at `path` has lost its daemon. (`stat` would not do: the kernel answers that from
@@ -162,8 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_mounted() {
-        assert!(at(Path::new("/")).unwrap().is_some());
-        assert!(at(Path::new("/no/such/place")).unwrap().is_none());
+    fn a_mount_of_another_home_is_not_ours() {
+        let home = tempfile::tempdir().unwrap();
+        let dirs = Dirs::new(Some(home.path())).unwrap();
+        let label: Label = "work".parse().unwrap();
+        assert!(!is_recorded(&dirs, &label, Path::new("/m")));
+        fs::create_dir_all(dirs.drive_state(&label)).unwrap();
+        fs::write(dirs.mount_record(&label), b"/m").unwrap();
+        assert!(is_recorded(&dirs, &label, Path::new("/m")));
+        assert!(!is_recorded(&dirs, &label, Path::new("/other")));
+        assert!(all().unwrap().iter().any(|entry| entry.mountpoint == Path::new("/")));
+        assert_eq!(of(&dirs, &label).unwrap(), None, "nothing is mounted there");
     }
 }

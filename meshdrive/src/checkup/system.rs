@@ -24,7 +24,7 @@ const SPACE_WANTED: u64 = 256 << 20;
 pub(crate) fn all(dirs: &Dirs) -> Vec<Finding> {
     let mut findings = vec![device(), helper(), allow_other(), descriptors()];
     findings.extend(state(dirs));
-    findings.extend(mounts());
+    findings.extend(mounts(dirs));
     findings
 }
 
@@ -124,8 +124,8 @@ fn probe(dir: &Path) -> Outcome {
 }
 
 /// Mounts whose daemon has died.
-fn mounts() -> Vec<Finding> {
-    let mounts = match mounts::ours() {
+fn mounts(dirs: &Dirs) -> Vec<Finding> {
+    let mounts = match mounts::ours(dirs) {
         Ok(mounts) => mounts,
         Err(failure) => {
             return vec![Finding::warn("mounts", failure.error.to_string(), "is /proc mounted?")];

@@ -35,7 +35,7 @@ pub(crate) fn place(dirs: &Dirs, text: &OsStr) -> Outcome<Place> {
     if let Some(label) = as_label(dirs, text) {
         return Ok(Place::root(label));
     }
-    path(Path::new(text))
+    path(dirs, Path::new(text))
 }
 
 /// Like [`place`]; without a text, the only mounted drive.
@@ -44,8 +44,8 @@ pub(crate) fn place_or_only(dirs: &Dirs, text: Option<&OsString>) -> Outcome<Pla
 }
 
 /// A path below the mountpoint of a drive. It need not exist, but its parent must.
-pub(crate) fn path(path: &Path) -> Outcome<Place> {
-    let real = resolve(path)?;
+pub(crate) fn path(dirs: &Dirs, path: &Path) -> Outcome<Place> {
+    let real = resolve(dirs, path)?;
     let best = mounts::all()?
         .into_iter()
         .filter(|entry| real.starts_with(&entry.mountpoint))
@@ -58,6 +58,13 @@ pub(crate) fn path(path: &Path) -> Outcome<Place> {
         )
         .hint("name a path below the directory where a drive is mounted; `meshdrive drive list` shows them"));
     };
+    if !mounts::is_recorded(dirs, &label, &mountpoint) {
+        return Err(Failure::new(
+            Kind::NotMounted,
+            format!("the drive at {} belongs to another user or home", mountpoint.display()),
+        )
+        .hint("run this as the user who mounted it, with the same MESHDRIVE_HOME"));
+    }
     let below = real.strip_prefix(&mountpoint).unwrap_or(Path::new(""));
     Ok(Place { label, path: PathText::from_bytes(below.as_os_str().as_bytes().to_vec()) })
 }
@@ -68,11 +75,11 @@ pub(crate) fn drive(dirs: &Dirs, text: &OsStr) -> Outcome<Label> {
         return Ok(label);
     }
     let absolute = std::path::absolute(Path::new(text)).unwrap_or_else(|_| PathBuf::from(text));
-    let at = mounts::at(&absolute)?.and_then(|entry| entry.label());
+    let at = mounts::ours(dirs)?.into_iter().rev().find(|(_, at)| *at == absolute);
     match at {
-        Some(label) => Ok(label),
+        Some((label, _)) => Ok(label),
         None => {
-            let place = path(Path::new(text))?;
+            let place = path(dirs, Path::new(text))?;
             if place.is_root() {
                 return Ok(place.label);
             }
@@ -100,7 +107,7 @@ fn as_label(dirs: &Dirs, text: &OsStr) -> Option<Label> {
 }
 
 /// Absolute and without symlinks above the last component: the object meant is the link itself.
-fn resolve(path: &Path) -> Outcome<PathBuf> {
+fn resolve(dirs: &Dirs, path: &Path) -> Outcome<PathBuf> {
     let real = |path: &Path| {
         std::fs::canonicalize(path).map_err(|error| {
             let dead = error.raw_os_error() == Some(libc::ENOTCONN);
@@ -118,7 +125,7 @@ fn resolve(path: &Path) -> Outcome<PathBuf> {
             let place = real(parent)?.join(name);
             // The mountpoint itself may have been reached through a symlink.
             let link = std::fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_symlink());
-            let inside = mounts::ours()?.iter().any(|(_, mount)| place.starts_with(mount));
+            let inside = mounts::ours(dirs)?.iter().any(|(_, mount)| place.starts_with(mount));
             if link && !inside { real(&place) } else { Ok(place) }
         }
         _ => real(path),

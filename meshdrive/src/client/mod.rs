@@ -22,6 +22,7 @@ pub(crate) struct Control {
     http: reqwest::Client,
     label: Label,
     socket: PathBuf,
+    mountpoint: Option<PathBuf>,
 }
 
 impl Control {
@@ -33,7 +34,7 @@ impl Control {
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|error| Failure::general(format!("cannot make a local client: {error}")))?;
-        Ok(Control { http, label: label.clone(), socket })
+        Ok(Control { http, label: label.clone(), socket, mountpoint: mounts::of(dirs, label)? })
     }
 
     pub(crate) fn label(&self) -> &Label {
@@ -92,22 +93,17 @@ impl Control {
 }
 
 impl Control {
-    /// Nobody listens on the socket: nothing is mounted, a crash left the mount, or the daemon belongs
-    /// to another user or another home.
+    /// Nobody listens on the socket: nothing is mounted, or a crash left the mount.
     fn no_daemon(&self) -> Failure {
-        let left = mounts::ours().unwrap_or_default();
-        let Some((label, at)) = left.into_iter().rev().find(|(label, _)| *label == self.label)
-        else {
-            return not_mounted(&self.label);
-        };
-        let at = at.display();
+        let Some(at) = &self.mountpoint else { return not_mounted(&self.label) };
+        let (label, at) = (&self.label, at.display());
         Failure::new(
             Kind::NotMounted,
-            format!("{label} is mounted at {at}, but nobody answers at {}", self.socket.display()),
+            format!("the daemon of {label} is gone; its mount at {at} is dead"),
         )
         .hint(format!(
-            "run this as the user who mounted it, with the same MESHDRIVE_HOME; if its daemon has died, \
-             `meshdrive mount {label} {at}` recovers it with all unsent changes"
+            "`meshdrive mount {label} {at}` recovers it with all unsent changes; \
+             `fusermount3 -uz {at}` only removes it"
         ))
     }
 }

@@ -204,7 +204,7 @@ struct Listed {
 }
 
 fn list(app: &App, args: &ListArgs) -> Outcome {
-    let mounts = mounts::ours()?;
+    let mounts = mounts::ours(&app.dirs)?;
     let mut drives = Vec::new();
     for label in drives::known(&app.dirs)? {
         let (server, trouble) = match store::credentials(&app.dirs, &label) {

@@ -28,8 +28,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(app: &App, args: Args) -> Outcome<ExitCode> {
     drives::require(&app.dirs, &args.drive)?;
-    let mounted = mounts::ours()?.into_iter().rev().find(|(label, _)| *label == args.drive);
-    let Some((_, source)) = mounted.filter(|_| drives::is_running(&app.dirs, &args.drive)) else {
+    let mounted = mounts::of(&app.dirs, &args.drive)?;
+    let Some(source) = mounted.filter(|_| drives::is_running(&app.dirs, &args.drive)) else {
         return Err(client::not_mounted(&args.drive));
     };
     let target = prepare(&source, &args.dir)?;

@@ -28,7 +28,7 @@ pub(crate) struct ListArgs {
 
 pub(crate) async fn run(app: &App, args: Args, on: bool) -> Outcome {
     for path in &args.paths {
-        let place = locate::path(path)?;
+        let place = locate::path(&app.dirs, path)?;
         let control = Control::new(&app.dirs, &place.label)?;
         control
             .ask(Request::Pin { path: place.path, on })

@@ -3,6 +3,7 @@
 use super::App;
 use crate::{
     client::{Control, locate},
+    dirs::Dirs,
     failure::{Failure, Outcome},
     render::{self, table, text},
 };
@@ -53,7 +54,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome {
 }
 
 async fn version(app: &App, path: &PathBuf, rev: u64) -> Outcome {
-    let place = locate::path(path)?;
+    let place = locate::path(&app.dirs, path)?;
     let control = Control::new(&app.dirs, &place.label)?;
     control.ask(Request::Restore { path: place.path, rev }).await?;
     render::talk(format!("{} has the content of version {rev} again.", path.display()));
@@ -63,7 +64,7 @@ async fn version(app: &App, path: &PathBuf, rev: u64) -> Outcome {
 async fn trash(app: &App, args: &Args, wanted: Option<&PathBuf>) -> Outcome {
     let label = match (&args.drive, wanted) {
         (Some(drive), _) => locate::drive(&app.dirs, drive)?,
-        (None, Some(path)) if path.is_absolute() => locate::path(path)?.label,
+        (None, Some(path)) if path.is_absolute() => locate::path(&app.dirs, path)?.label,
         (None, _) => locate::only(&app.dirs)?,
     };
     let control = Control::new(&app.dirs, &label)?;
@@ -74,8 +75,8 @@ async fn trash(app: &App, args: &Args, wanted: Option<&PathBuf>) -> Outcome {
     let Some(wanted) = wanted else {
         return list(&items, args.json);
     };
-    let item = find(&items, wanted)?;
-    let to = args.to.as_deref().map(locate::path).transpose()?;
+    let item = find(&app.dirs, &items, wanted)?;
+    let to = args.to.as_deref().map(|to| locate::path(&app.dirs, to)).transpose()?;
     if to.as_ref().is_some_and(|to| to.label != label) {
         return Err(Failure::usage("--to names a path in another drive")
             .hint("bring it back in its own drive, then move it"));
@@ -114,10 +115,10 @@ fn list(items: &[TrashItem], json: bool) -> Outcome {
 }
 
 /// By id, else by path; the newest wins, as the list is newest first.
-fn find<'a>(items: &'a [TrashItem], wanted: &PathBuf) -> Outcome<&'a TrashItem> {
+fn find<'a>(dirs: &Dirs, items: &'a [TrashItem], wanted: &PathBuf) -> Outcome<&'a TrashItem> {
     use std::os::unix::ffi::OsStrExt;
     let name = wanted.as_os_str().as_bytes();
-    let below = if wanted.is_absolute() { Some(locate::path(wanted)?.path) } else { None };
+    let below = if wanted.is_absolute() { Some(locate::path(dirs, wanted)?.path) } else { None };
     let path = below.as_ref().map_or(name, |path| path.as_bytes());
     items
         .iter()
@@ -147,9 +148,10 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_path_is_found_first_and_any_by_id() {
+        let dirs = Dirs::new(Some(std::path::Path::new("/h"))).unwrap();
         let items = [item("aa", "x/y"), item("bb", "x/y")];
-        assert_eq!(find(&items, &"x/y".into()).unwrap().id, "aa");
-        assert_eq!(find(&items, &"bb".into()).unwrap().id, "bb");
-        assert!(find(&items, &"y".into()).is_err());
+        assert_eq!(find(&dirs, &items, &"x/y".into()).unwrap().id, "aa");
+        assert_eq!(find(&dirs, &items, &"bb".into()).unwrap().id, "bb");
+        assert!(find(&dirs, &items, &"y".into()).is_err());
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Outcome {
-    let place = locate::path(&args.path)?;
+    let place = locate::path(&app.dirs, &args.path)?;
     let control = Control::new(&app.dirs, &place.label)?;
     let versions: Vec<VersionReport> =
         match control.ask(Request::Versions { path: place.path }).await? {

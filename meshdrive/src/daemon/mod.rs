@@ -14,7 +14,8 @@ mod watch;
 
 use crate::{
     config::Config,
-    dirs::{Dirs, Label, private_dir},
+    dirs::{Dirs, Label, private_dir, write_private},
+    drives,
     failure::{Attempt, Failure, Kind, Outcome},
     mounts,
 };
@@ -26,9 +27,10 @@ use ready::Ready;
 use sd_notify::NotifyState;
 use socket::Socket;
 use std::{
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 pub(crate) use stop::Signals;
 use tokio::{runtime::Runtime, sync::Notify};
@@ -40,6 +42,10 @@ const RUNTIME_THREADS: usize = 2;
 const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long running control requests may take to end, and tasks of the runtime after that.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long an earlier daemon of the drive may take to end, and how often that is looked at.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(15);
+const PREDECESSOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// What to mount, and how.
 pub(crate) struct Plan {
@@ -73,9 +79,8 @@ fn prepare(plan: &Plan) -> Outcome<lock::Lock> {
         rustix::process::setsid().attempt(|| "cannot leave the terminal".into())?;
     }
     raise_descriptor_limit();
-    let lock = lock::Lock::take(&plan.dirs.lock_file(&plan.label))
-        .map_err(|failure| explain_lock(failure, &plan.label))?;
-    recover(&plan.label, &plan.mountpoint)?;
+    let lock = take_lock(&plan.dirs, &plan.label)?;
+    recover(plan)?;
     // No folder of the caller's is kept in use by the daemon.
     std::env::set_current_dir("/").attempt(|| "cannot change to the root directory".into())?;
     Ok(lock)
@@ -91,21 +96,37 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-fn explain_lock(failure: Failure, label: &Label) -> Failure {
+/// The lock of the drive. A daemon that no longer takes questions is about to end: it is waited for.
+fn take_lock(dirs: &Dirs, label: &Label) -> Outcome<lock::Lock> {
+    let end = Instant::now() + PREDECESSOR_LIMIT;
+    loop {
+        match lock::Lock::take(&dirs.lock_file(label)) {
+            Err(failure) if failure.kind == Kind::Busy => {
+                if drives::is_running(dirs, label) || Instant::now() >= end {
+                    return Err(explain_lock(failure, dirs, label));
+                }
+                std::thread::sleep(PREDECESSOR_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn explain_lock(failure: Failure, dirs: &Dirs, label: &Label) -> Failure {
     if failure.kind != Kind::Busy {
         return failure;
     }
-    let at = mounts::ours().unwrap_or_default().into_iter().rev().find(|(of, _)| of == label);
-    let place = at.map(|(_, at)| format!(" at {}", at.display())).unwrap_or_default();
+    let at = mounts::of(dirs, label).ok().flatten();
+    let place = at.map(|at| format!(" at {}", at.display())).unwrap_or_default();
     Failure::new(Kind::Busy, format!("the drive {label} is mounted already{place}"))
         .hint(format!("unmount it first with `meshdrive unmount {label}`"))
 }
 
-/// Takes away what a crash left: a dead mount at the mountpoint, and dead mounts of this drive
-/// elsewhere (we have its lock, so nobody serves them).
-fn recover(label: &Label, mountpoint: &Path) -> Outcome {
-    fuse_linux::recover_dead_mount(mountpoint).map_err(mount_failure)?;
-    for (_, left) in mounts::ours()?.into_iter().filter(|(of, _)| of == label) {
+/// Takes away what a crash left: a dead mount at the mountpoint, and the dead mount of this drive
+/// elsewhere (we have its lock, so nobody serves it).
+fn recover(plan: &Plan) -> Outcome {
+    fuse_linux::recover_dead_mount(&plan.mountpoint).map_err(mount_failure)?;
+    if let Some(left) = mounts::of(&plan.dirs, &plan.label)? {
         fuse_linux::recover_dead_mount(&left).map_err(mount_failure)?;
     }
     Ok(())
@@ -153,6 +174,7 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
         read_only: plan.read_only,
         threads: usize::from(plan.config.mount.threads),
     };
+    let record = record_mount(plan)?;
     let mount = Mount::new(&config, port.clone()).map_err(mount_failure)?;
     engine.attach(mount.driver());
     first_answer(mount.path())?;
@@ -169,7 +191,33 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
         unmounting: tokio::sync::Mutex::default(),
         quit: Notify::new(),
     };
+    record.keep();
     Ok((Arc::new(drive), socket))
+}
+
+/// The note of where the drive is mounted. Goes when the mount fails; a crash leaves it.
+struct Record(Option<PathBuf>);
+
+impl Record {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn record_mount(plan: &Plan) -> Outcome<Record> {
+    // As the kernel will show it; a mountpoint that cannot be resolved is explained by the mount.
+    let place = std::fs::canonicalize(&plan.mountpoint).unwrap_or(plan.mountpoint.clone());
+    let path = plan.dirs.mount_record(&plan.label);
+    write_private(&path, place.as_os_str().as_bytes())?;
+    Ok(Record(Some(path)))
 }
 
 fn cache_options(_config: &Config) -> cache::Options {
@@ -233,6 +281,7 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
     }
     goodbye.notify_one();
     let _ = tokio::time::timeout(GOODBYE_LIMIT, control).await;
+    drop(Record(Some(plan.dirs.mount_record(&drive.label))));
     let closed = tokio::task::spawn_blocking(move || close(&drive)).await;
     let closed = closed.unwrap_or_else(|error| Err(Failure::general(error)));
     failed.map_or(closed, Err)

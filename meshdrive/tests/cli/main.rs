@@ -1,9 +1,14 @@
 //! The program as a user or a script meets it: words on stdout and stderr, exit codes, files left.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod config;
 mod errors;
 mod help;
+mod mount;
 mod serve;
+mod store;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,58 +1,7 @@
 //! `serve`, and drives on it as far as they go without a mount.
 
-use super::Home;
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
-    process::{Child, ChildStdout, Stdio},
-};
-
-/// A store of its own; ended when dropped.
-struct Store {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-    url: String,
-    code: String,
-}
-
-impl Store {
-    fn start(home: &Home) -> Store {
-        let mut child = home
-            .command()
-            .args(["serve", "--data", "store", "--listen", "127.0.0.1:0", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut store = Store { child, lines, url: String::new(), code: String::new() };
-        store.hear();
-        store
-    }
-
-    /// Reads the next line: address and setup code.
-    fn hear(&mut self) {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        let opened: serde_json::Value = serde_json::from_str(&line).unwrap();
-        self.url = opened["url"].as_str().unwrap().into();
-        self.code = opened["setup_code"].as_str().unwrap().into();
-    }
-
-    fn signal(&mut self, signal: rustix::process::Signal) -> i32 {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
-        self.child.wait().unwrap().code().unwrap_or(-1)
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::{Home, store::Store};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 #[test]
 fn a_drive_is_created_joined_and_listed() {
