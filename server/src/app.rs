@@ -7,12 +7,15 @@ use crate::{
     ids::{Hash, Id},
     metrics::Metrics,
     packs::Packs,
+    problem::Problem,
     rate::{CodeTries, RequestRate},
     setup::SetupCode,
 };
 use std::{
     collections::HashMap,
+    fs::File,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -23,6 +26,8 @@ const TOKENS_REMEMBERED: usize = 10_000;
 
 pub(crate) struct App {
     pub(crate) config: ServerConfig,
+    /// Keeps other stores away from the data directory.
+    pub(crate) lock: File,
     pub(crate) db: Db,
     pub(crate) packs: Packs,
     pub(crate) hints: Hints,
@@ -31,7 +36,8 @@ pub(crate) struct App {
     pub(crate) code_tries: CodeTries,
     pub(crate) metrics: Metrics,
     pub(crate) tokens: Tokens,
-    pub(crate) feeds: Feeds,
+    pub(crate) feeds: Places,
+    pub(crate) streams: Places,
     pub(crate) in_work: Semaphore,
     pub(crate) pack_checks: Semaphore,
     /// True when the store is stopping: streams end.
@@ -39,18 +45,26 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: ServerConfig, db: Db, packs: Packs, setup: SetupCode) -> App {
+    pub(crate) fn new(
+        config: ServerConfig,
+        lock: File,
+        db: Db,
+        packs: Packs,
+        setup: SetupCode,
+    ) -> App {
         App {
             hints: Hints::default(),
             rate: RequestRate::new(&config.rates),
             code_tries: CodeTries::new(&config.rates),
             metrics: Metrics::new(),
             tokens: Tokens::default(),
-            feeds: Feeds::default(),
+            feeds: Places::default(),
+            streams: Places::default(),
             in_work: Semaphore::new(config.bounds.requests_in_work),
             pack_checks: Semaphore::new(CHECKED_AT_ONCE),
             stopping: watch::Sender::new(false),
             config,
+            lock,
             db,
             packs,
             setup,
@@ -78,15 +92,27 @@ impl Tokens {
     }
 }
 
-/// Counts the feeds that are held open.
+impl App {
+    /// A place for an answer that streams bytes to `device`.
+    pub(crate) fn stream_place(&self, device: &Device) -> Result<Place, Problem> {
+        let bounds = &self.config.bounds;
+        let place = self.streams.enter(device.id, bounds.streams, bounds.streams_per_device);
+        place.ok_or_else(|| {
+            let wait = Duration::from_millis(500);
+            Problem::busy("too many answers are on their way; ask again", wait)
+        })
+    }
+}
+
+/// Counts answers that take long: feeds that are held open, or streams of bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Feeds {
+pub(crate) struct Places {
     open: Arc<Mutex<(usize, HashMap<Id, usize>)>>,
 }
 
-impl Feeds {
-    /// A place for one more feed; `None` when there are too many.
-    pub(crate) fn enter(&self, device: Id, most: usize, most_of_one: usize) -> Option<FeedPlace> {
+impl Places {
+    /// A place for one more; `None` when there are too many, of all or of this device.
+    pub(crate) fn enter(&self, device: Id, most: usize, most_of_one: usize) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_device) = &mut *open;
         let own = by_device.get(&device).copied().unwrap_or(0);
@@ -95,18 +121,18 @@ impl Feeds {
         }
         *all += 1;
         by_device.insert(device, own + 1);
-        Some(FeedPlace { open: self.open.clone(), device })
+        Some(Place { open: self.open.clone(), device })
     }
 }
 
 /// Given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct FeedPlace {
+pub(crate) struct Place {
     open: Arc<Mutex<(usize, HashMap<Id, usize>)>>,
     device: Id,
 }
 
-impl Drop for FeedPlace {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_device) = &mut *open;

@@ -36,11 +36,16 @@ pub struct Rates {
 /// How much the store does at once, and how long it keeps what it could forget.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    /// Connections; more are closed as they come. Each needs a file descriptor.
+    pub connections: usize,
     /// Requests in work; more are answered with `busy`.
     pub requests_in_work: usize,
     /// Feeds held open, of all devices and of one.
     pub feeds: usize,
     pub feeds_per_device: usize,
+    /// Answers that stream bytes, to all devices and to one; each needs up to 1.5 MiB of memory.
+    pub streams: usize,
+    pub streams_per_device: usize,
     /// A request other than a feed or a pack must be answered within this time.
     pub request_timeout: Duration,
     /// A body that stops arriving for this long is given up.
@@ -73,9 +78,12 @@ impl Default for Rates {
 impl Default for Bounds {
     fn default() -> Bounds {
         Bounds {
+            connections: 4_096,
             requests_in_work: 256,
             feeds: 4_096,
-            feeds_per_device: 8,
+            feeds_per_device: 32,
+            streams: 512,
+            streams_per_device: 64,
             request_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(30),
             log_commits: 1_000_000,

@@ -2,7 +2,7 @@
 //! them: no more than one step of them is ever in memory.
 
 use crate::{
-    app::App,
+    app::{App, Place as StreamPlace},
     body::elsewhere,
     db::{
         chunks::{self, Place},
@@ -35,6 +35,7 @@ pub(crate) struct Frames {
     pieces: VecDeque<(Piece, Option<Place>)>,
     open: OpenPacks,
     sent: usize,
+    _place: StreamPlace,
 }
 
 type OpenPacks = HashMap<Hash, Arc<File>>;
@@ -44,8 +45,9 @@ impl Frames {
         app: Arc<App>,
         device: Device,
         pieces: VecDeque<(Piece, Option<Place>)>,
+        place: StreamPlace,
     ) -> Frames {
-        Frames { app, device, pieces, open: HashMap::new(), sent: 0 }
+        Frames { app, device, pieces, open: HashMap::new(), sent: 0, _place: place }
     }
 
     pub(crate) fn stream(self) -> impl Stream<Item = Result<Bytes, Problem>> {

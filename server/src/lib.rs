@@ -7,6 +7,7 @@ mod body;
 mod commit;
 mod config;
 mod db;
+mod door;
 mod frames;
 mod hints;
 mod ids;

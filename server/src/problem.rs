@@ -67,7 +67,7 @@ impl Problem {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "the store failed; its log says why. Nothing was changed by this request",
+            "the store failed; its log says why. Send the request again later",
         )
     }
 

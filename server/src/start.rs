@@ -4,6 +4,7 @@ use crate::{
     app::App,
     config::{ServerConfig, TlsFiles},
     db::{Db, OpenError},
+    door::Door,
     packs::Packs,
     routes,
     setup::SetupCode,
@@ -21,8 +22,11 @@ use tokio::{sync::watch, task::JoinHandle};
 
 /// Requests may take this long to finish when the service stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
-/// The head of a request must arrive within this time.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+/// The first request of a connection must arrive within this time, the TLS handshake not counted.
+const FIRST_REQUEST_TIME: Duration = Duration::from_secs(10);
+/// A connection without a request is closed after this time. Longer than clients keep idle
+/// connections (reqwest: 90 s), so that none is closed just as it is taken up again.
+const IDLE_TIME: Duration = Duration::from_secs(100);
 /// Streams of one HTTP/2 connection.
 const STREAMS_PER_CONNECTION: u32 = 256;
 /// Bytes that a client may send ahead on one HTTP/2 stream, and on one connection.
@@ -55,10 +59,17 @@ pub enum StartError {
 pub struct Server {
     app: Arc<App>,
     address: SocketAddr,
-    handle: Handle<SocketAddr>,
     serving: JoinHandle<io::Result<()>>,
-    /// Held as long as the store runs.
-    _lock: File,
+    ending: EndOnDrop,
+}
+
+/// Closes the listener and all connections when it is dropped.
+struct EndOnDrop(Handle<SocketAddr>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
 }
 
 impl Server {
@@ -83,12 +94,12 @@ impl Server {
             Some(files) => Some(load_tls(files).await?),
             None => None,
         };
-        let app = Arc::new(App::new(config, db, packs, setup));
+        let app = Arc::new(App::new(config, lock, db, packs, setup));
         let handle = Handle::new();
         let serving = serve(&app, listener, tls, handle.clone())
             .map_err(|source| StartError::Listen { address, source })?;
         tracing::info!(%address, "the store is open");
-        Ok(Server { app, address, handle, serving, _lock: lock })
+        Ok(Server { app, address, serving, ending: EndOnDrop(handle) })
     }
 
     /// The address that it listens on, with the port that was picked.
@@ -113,16 +124,21 @@ impl Server {
     /// closes the database.
     pub async fn stop(self) {
         self.app.stopping.send_replace(true);
-        self.handle.graceful_shutdown(Some(STOP_TIME));
+        self.ending.0.graceful_shutdown(Some(STOP_TIME));
         match self.serving.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "serving has failed"),
             Err(error) => tracing::error!(%error, "the serving task has failed"),
         }
         let app = self.app;
-        let closed = tokio::task::spawn_blocking(move || app.db.close()).await;
-        if let Err(error) = closed {
-            tracing::error!(%error, "closing the database has failed");
+        let close = move || {
+            app.db.close();
+            app.lock.unlock()
+        };
+        match tokio::task::spawn_blocking(close).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "unlocking the data directory has failed"),
+            Err(error) => tracing::error!(%error, "closing the database has failed"),
         }
     }
 }
@@ -173,14 +189,16 @@ fn serve(
     tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
+    let door = Door::new(app.config.bounds.connections);
     let service = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     Ok(match tls {
         Some(tls) => {
             let server = axum_server::from_tcp_rustls(listener, tls)?;
+            let server = server.map(|acceptor| acceptor.acceptor(door));
             tokio::spawn(tuned(server).handle(handle).serve(service))
         }
         None => {
-            let server = axum_server::from_tcp(listener)?;
+            let server = axum_server::from_tcp(listener)?.acceptor(door);
             tokio::spawn(tuned(server).handle(handle).serve(service))
         }
     })
@@ -188,11 +206,11 @@ fn serve(
 
 fn tuned<A>(mut server: axum_server::Server<SocketAddr, A>) -> axum_server::Server<SocketAddr, A> {
     let http = server.http_builder();
-    http.http1().header_read_timeout(HEADER_TIME);
+    http.http1().header_read_timeout(IDLE_TIME);
     http.http2()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(Duration::from_secs(30));
-    server.first_request_timeout(HEADER_TIME)
+    server.first_request_timeout(FIRST_REQUEST_TIME)
 }

@@ -7,7 +7,8 @@ mod view;
 
 use crate::{
     config::Bounds,
-    db::{drives::Device, log, now_ms},
+    db::{chunks::Survey, drives::Device, log, now_ms},
+    ids::Hash,
     problem::Problem,
 };
 use check::Verdict;
@@ -30,19 +31,34 @@ pub(crate) struct Done {
     pub(crate) ops: usize,
 }
 
+/// A commit on its way in.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) device: Device,
+    pub(crate) commit: wire::Commit,
+    pub(crate) survey: Survey,
+}
+
+/// Every chunk that the contents of a commit speak of.
+pub(crate) fn refs(commit: &wire::Commit) -> impl Iterator<Item = Hash> + '_ {
+    let contents = commit.groups.iter().flatten().filter_map(shape::content_of);
+    contents.flat_map(|content| &content.refs).map(|id| **id)
+}
+
 /// Checks and applies one commit, inside the caller's transaction. The same request of the same
 /// device again is answered with the same bytes.
 pub(crate) fn commit(
     conn: &Connection,
-    device: &Device,
-    ask: &wire::Commit,
+    sent: Sent,
     quota_bytes: Option<u64>,
     keep: &Bounds,
 ) -> Result<Done, Problem> {
+    let Sent { device, commit: ask, survey } = sent;
+    let (device, ask) = (&device, &ask);
     if let Some(reply) = stored_reply(conn, device, ask)? {
         return Ok(Done { reply, rev: None, ops: 0 });
     }
-    let mut view = View::load(conn, device.drive)?;
+    let mut view = View::load(conn, device.drive, survey)?;
     let mut room = CONFLICT_BYTES;
     let (mut outcomes, mut ops) = (Vec::with_capacity(ask.groups.len()), 0);
     for group in &ask.groups {

@@ -3,7 +3,7 @@
 use super::shape;
 use crate::{
     db::{
-        chunks::Presence,
+        chunks::{Presence, Survey},
         log,
         nodes::{self, DIR, Node},
     },
@@ -50,7 +50,11 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn load(conn: &'a Connection, drive: i64) -> Result<View<'a>, Problem> {
+    pub(super) fn load(
+        conn: &'a Connection,
+        drive: i64,
+        survey: Survey,
+    ) -> Result<View<'a>, Problem> {
         let (head, _) = log::bounds(conn, drive)?;
         let depth_bound: u32 = conn
             .prepare_cached("SELECT depth_bound FROM drive WHERE num = ?")?
@@ -61,7 +65,7 @@ impl<'a> View<'a> {
             rev: head + 1,
             depth_bound: depth_bound as usize,
             depth_bound_staged: depth_bound as usize,
-            presence: Presence::default(),
+            presence: Presence::new(survey),
             before: HashMap::new(),
             names: HashMap::new(),
             staged: HashMap::new(),

@@ -96,13 +96,60 @@ pub(crate) fn mark_damaged(conn: &Connection, drive: i64, pack: &Hash) -> Result
     Ok(())
 }
 
-/// Looks up, within one commit, whether all chunks are there that contents speak of.
+/// What pages of manifests name that is not stored. Made before the commit on a connection that
+/// reads, since pages of large files name millions of chunks.
 #[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// By page; an empty list: all is there.
+    missing: HashMap<Hash, Vec<Hash>>,
+}
+
+/// Looks into those of `ids` that are pages whose chunks have not been seen all yet.
+pub(crate) fn survey(
+    conn: &Connection,
+    drive: i64,
+    ids: impl Iterator<Item = Hash>,
+) -> Result<Survey, Problem> {
+    let mut survey = Survey::default();
+    let mut room = limits::QUERY_IDS;
+    let mut query = conn.prepare_cached("SELECT refs FROM chunk WHERE drive = ? AND id = ?")?;
+    for page in ids {
+        if survey.missing.contains_key(&page) {
+            continue;
+        }
+        let refs: Option<Option<Vec<u8>>> =
+            query.query_row((drive, page), |row| row.get(0)).optional()?;
+        let Some(Some(refs)) = refs else { continue };
+        let mut missing = Vec::new();
+        for id in split_hashes(&refs) {
+            // At least one, so that a page that lacks something never looks whole.
+            if missing.len() >= room.max(1) {
+                break;
+            }
+            if !present(conn, drive, &id)? {
+                missing.push(id);
+            }
+        }
+        room = room.saturating_sub(missing.len());
+        survey.missing.insert(page, missing);
+    }
+    Ok(survey)
+}
+
+/// Looks up, within one commit, whether all chunks are there that contents speak of.
+#[derive(Debug)]
 pub(crate) struct Presence {
+    survey: Survey,
     known: HashMap<Hash, bool>,
+    /// Ids that may still be told as missing; each group may tell at least one.
+    room: usize,
 }
 
 impl Presence {
+    pub(crate) fn new(survey: Survey) -> Presence {
+        Presence { survey, known: HashMap::new(), room: limits::QUERY_IDS }
+    }
+
     /// Those of `wanted`, and of what their pages name, that are not stored; a bounded list.
     pub(crate) fn missing(
         &mut self,
@@ -110,22 +157,21 @@ impl Presence {
         drive: i64,
         wanted: impl Iterator<Item = Hash>,
     ) -> Result<Vec<Hash>, Problem> {
+        let room = self.room.max(1);
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
-        for id in wanted {
-            if missing.len() >= limits::QUERY_IDS {
+        for id in wanted.filter(|id| seen.insert(*id)) {
+            if missing.len() >= room {
                 break;
-            }
-            if !seen.insert(id) {
-                continue;
             }
             if !self.has(conn, drive, &id)? {
                 missing.push(id);
-                continue;
+            } else if is_open_page(conn, drive, &id)? {
+                self.page(conn, drive, &id, &mut missing)?;
             }
-            self.missing_of_page(conn, drive, &id, &mut missing)?;
         }
-        missing.truncate(limits::QUERY_IDS);
+        missing.truncate(room);
+        self.room = self.room.saturating_sub(missing.len());
         Ok(missing)
     }
 
@@ -138,30 +184,31 @@ impl Presence {
         Ok(present)
     }
 
-    /// Checks what a page of a manifest names, once: what is stored stays stored.
-    fn missing_of_page(
-        &mut self,
+    /// Tells what a page lacks. If nothing, that is noted for good: what is stored stays stored.
+    fn page(
+        &self,
         conn: &Connection,
         drive: i64,
         page: &Hash,
         missing: &mut Vec<Hash>,
     ) -> Result<(), Problem> {
-        let refs: Option<Vec<u8>> = conn
-            .prepare_cached("SELECT refs FROM chunk WHERE drive = ? AND id = ?")?
-            .query_row((drive, page), |row| row.get(0))?;
-        let Some(refs) = refs else { return Ok(()) };
-        let before = missing.len();
-        for id in split_hashes(&refs) {
-            if missing.len() < limits::QUERY_IDS && !self.has(conn, drive, &id)? {
-                missing.push(id);
+        match self.survey.missing.get(page) {
+            Some(lacking) if lacking.is_empty() => {
+                conn.prepare_cached("UPDATE chunk SET refs = NULL WHERE drive = ? AND id = ?")?
+                    .execute((drive, page))?;
             }
-        }
-        if missing.len() == before && before < limits::QUERY_IDS {
-            conn.prepare_cached("UPDATE chunk SET refs = NULL WHERE drive = ? AND id = ?")?
-                .execute((drive, page))?;
+            Some(lacking) => missing.extend(lacking),
+            // It came after the survey: to be on the safe side it counts as missing.
+            None => missing.push(*page),
         }
         Ok(())
     }
+}
+
+/// Whether it is a page of a manifest whose chunks have not been seen all yet.
+fn is_open_page(conn: &Connection, drive: i64, id: &Hash) -> Result<bool, Problem> {
+    let sql = "SELECT 1 FROM chunk WHERE drive = ? AND id = ? AND refs IS NOT NULL";
+    Ok(conn.prepare_cached(sql)?.exists((drive, id))?)
 }
 
 /// Which of `ids` are stored, in order.

@@ -49,7 +49,8 @@ pub(super) async fn read(
             Ok(ask.pieces.into_iter().zip(places).collect())
         })
         .await?;
-    let frames = Frames::new(app, device, pieces);
+    let place = app.stream_place(&device)?;
+    let frames = Frames::new(app, device, pieces, place);
     let kind = HeaderValue::from_static("application/vnd.meshdrive.frames");
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(frames.stream())).into_response())
 }

@@ -4,8 +4,11 @@ use crate::{
     app::App,
     auth::Caller,
     body::{self, Form},
-    commit,
-    db::drives::Device,
+    commit::{self, Sent},
+    db::{
+        chunks::{self, Survey},
+        drives::Device,
+    },
     problem::Problem,
 };
 use axum::{
@@ -13,6 +16,7 @@ use axum::{
     response::Response,
 };
 use protocol::{codec, limits, wire};
+use rusqlite::Connection;
 use std::sync::Arc;
 
 pub(super) async fn commit(
@@ -39,7 +43,16 @@ pub(super) async fn commit(
 
 async fn carry_out(app: &App, device: Device, ask: wire::Commit) -> Result<Vec<u8>, Problem> {
     let (quota, keep) = (app.config.quota_bytes, app.config.bounds);
-    let done = app.db.write(move |conn| commit::commit(conn, &device, &ask, quota, &keep)).await?;
+    let mut sent = Sent { device, commit: ask, survey: Survey::default() };
+    if commit::refs(&sent.commit).next().is_some() {
+        let look = move |conn: &Connection| {
+            let refs = commit::refs(&sent.commit);
+            sent.survey = chunks::survey(conn, device.drive, refs)?;
+            Ok(sent)
+        };
+        sent = app.db.read(look).await?;
+    }
+    let done = app.db.write(move |conn| commit::commit(conn, sent, quota, &keep)).await?;
     if let Some(rev) = done.rev {
         app.hints.announce(device.drive, rev);
         app.metrics.commits.inc();

@@ -2,7 +2,7 @@
 
 use super::{drives::current, query};
 use crate::{
-    app::{App, FeedPlace},
+    app::{App, Place},
     auth::Caller,
     body::Form,
     problem::Problem,
@@ -68,7 +68,7 @@ pub(super) async fn feed(
 struct Listener {
     news: watch::Receiver<u64>,
     stopping: watch::Receiver<bool>,
-    _place: FeedPlace,
+    _place: Place,
 }
 
 impl Listener {

@@ -1,7 +1,7 @@
 //! Packs in, packs out.
 
 use crate::{
-    app::App,
+    app::{App, Place},
     auth::Caller,
     body::{self, elsewhere},
     db::{
@@ -190,7 +190,8 @@ pub(super) async fn get(
     let file =
         elsewhere(move || shared.packs.read(&device.drive_id, &id).map_err(|error| disk(&error)))
             .await?;
-    let body = Body::from_stream(read_stream(app, file, part.clone()));
+    let place = app.stream_place(&device)?;
+    let body = Body::from_stream(read_stream(app, file, part.clone(), place));
     let mut response = (headers(part.end - part.start), body).into_response();
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -234,8 +235,9 @@ fn read_stream(
     app: Arc<App>,
     file: File,
     part: std::ops::Range<u64>,
+    place: Place,
 ) -> impl Stream<Item = Result<Bytes, Problem>> {
-    stream::try_unfold((app, Arc::new(file), part), |(app, file, part)| async move {
+    stream::try_unfold((app, Arc::new(file), part, place), |(app, file, part, place)| async move {
         if part.is_empty() {
             return Ok(None);
         }
@@ -248,6 +250,6 @@ fn read_stream(
         })
         .await?;
         app.metrics.bytes_out.inc_by(len);
-        Ok(Some((bytes, (app, file, part.start + len..part.end))))
+        Ok(Some((bytes, (app, file, part.start + len..part.end, place))))
     })
 }

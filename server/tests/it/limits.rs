@@ -143,3 +143,29 @@ async fn a_body_that_stops_is_given_up() {
     let response = device.request(Method::POST, "/commit").body(body).send().await.unwrap();
     assert_eq!(response.status(), 408);
 }
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    use tokio::{io::AsyncReadExt, net::TcpStream};
+    let store = Store::with(|config| config.bounds.connections = 2).await;
+    let address = store.server.local_addr();
+    let (one, two) = (TcpStream::connect(address).await, TcpStream::connect(address).await);
+    let (one, _two) = (one.unwrap(), two.unwrap());
+    // Connections are taken in order, so the first two have the places.
+    let mut three = TcpStream::connect(address).await.unwrap();
+    assert!(matches!(three.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    drop(one);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while store.http.get(format!("{}/healthz", store.base)).send().await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "the place is not given back");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn streams_are_bounded() {
+    let store = Store::with(|config| config.bounds.streams_per_device = 0).await;
+    let device = store.device().await;
+    let ask = ReadPieces { pieces: vec![] };
+    assert_eq!(device.post("/chunks/read", &ask).await.problem(), (503, "busy".to_owned()));
+}
