@@ -248,10 +248,12 @@ impl Drive {
         let arrived = Range::at(offset, bytes.len() as u64).clip(Range::new(0, inode.row.size));
         let gaps = inode.absent(arrived);
         let total: u64 = gaps.iter().map(Range::len).sum();
-        if total == 0 {
+        let passing = self.hydration.passing.contains_key(&ino);
+        if total == 0 && !passing {
             return;
         }
-        if !self.evict_for(total) && self.tree.get(ino).is_some_and(is_pristine) {
+        let full = total == 0 || !self.evict_for(total);
+        if full && self.tree.get(ino).is_some_and(is_pristine) {
             self.hydration.pass(ino, offset, bytes);
             self.wake(Wake::Bytes(ino));
             return;
@@ -282,6 +284,7 @@ impl Drive {
         match result {
             Ok(()) if same => {
                 self.commit(Change::Filled { ino, range });
+                self.hydration.passing.remove(&ino);
                 self.hydration.used(ino);
             }
             Ok(()) => {}

@@ -211,7 +211,7 @@ impl Drive {
         let ino = row.ino;
         let placed = row.parent != Ino::NONE;
         let open = self.tree.get(ino).is_some_and(|inode| inode.opens > 0);
-        if row.pending.has(Pending::CONTENT) && placed {
+        if row.pending.has(Pending::CONTENT) && !row.pending.has(Pending::TRASH) {
             self.fork(row, remote);
         } else if open && placed {
             self.supersede(row, remote);
@@ -253,12 +253,17 @@ impl Drive {
     fn fork(&mut self, row: NodeRow, remote: &RemoteNode) {
         let mut copy = row.clone();
         copy.id = self.random.node_id(self.now);
-        copy.name = self.conflict_name(row.parent, &row.name);
+        if copy.parent == Ino::NONE {
+            // In limbo: lifted out of the way of another node of the same commit.
+            let origin = row.origin.as_ref().map_or(NodeId::ROOT, |origin| origin.parent);
+            copy.parent = self.living(origin).unwrap_or(Ino::ROOT);
+        }
+        copy.name = self.conflict_name(copy.parent, &row.name);
         copy.pending = Pending::CREATE.with(Pending::CONTENT);
         copy.origin = None;
         copy.meta_rev = Rev(0);
         copy.content_rev = Rev(0);
-        let path = String::from_utf8_lossy(&self.tree.path(row.ino)).into_owned();
+        let path = String::from_utf8_lossy(row.name.as_bytes()).into_owned();
         let kept = String::from_utf8_lossy(copy.name.as_bytes()).into_owned();
         self.note(format!(
             "{path}: changed here and elsewhere; this device's version is kept as \"{kept}\""

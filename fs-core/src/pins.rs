@@ -64,8 +64,14 @@ impl Drive {
         for ino in core::mem::take(&mut self.pins.todo) {
             self.look_at(ino);
         }
-        if self.inbox.online && !self.pins.missing.is_empty() {
+        if self.pins.missing.is_empty() || !self.inbox.online {
+            return;
+        }
+        if self.evict_for(4096) {
             self.fetch_missing();
+        } else {
+            // The pinned files are larger than the cache allows: wait for room.
+            self.pins.next_try = Some(self.now.mono.plus_millis(RETRY_MS));
         }
     }
 

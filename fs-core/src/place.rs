@@ -203,7 +203,10 @@ impl Drive {
     pub(crate) fn conflict_name(&self, parent: Ino, name: &Name) -> Name {
         let (stem, extension) = split(strip_old_tag(name.as_bytes()));
         let date = date_of(self.now.wall);
-        for number in 1..NAME_TRIES {
+        // Not all of the directory may be in memory: a number makes an unseen twin unlikely.
+        let loaded = self.tree.get(parent).is_some_and(|dir| dir.loaded);
+        let first = if loaded { 1 } else { 2 + (self.now.mono.0 / 1_000 % 997) as u32 };
+        for number in first..first + NAME_TRIES {
             let count = if number == 1 { String::new() } else { format!("-{number}") };
             let device = &self.device;
             let comma = if device.is_empty() { "" } else { ", " };

@@ -36,6 +36,8 @@ const BACKOFF_MS: u64 = 500;
 const BACKOFF_MAX_MS: u64 = 30_000;
 /// Refusals after which a node is reported as needing attention, and how often it is tried then.
 const REFUSALS: u32 = 8;
+/// Refusals after which a node is sent under another name.
+const RENAME_AFTER: u32 = 4;
 const ATTENTION_RETRY_MS: u64 = 600_000;
 
 /// When a node is due.
@@ -320,6 +322,7 @@ impl Drive {
         let mut chosen = Vec::new();
         let mut bytes = 0;
         for ino in ready {
+            self.uploads.attention.remove(&ino);
             self.adopt_identity(ino);
             let Some(inode) = self.tree.get(ino) else { continue };
             if inode.row.pending.is_none() {
@@ -539,9 +542,26 @@ impl Drive {
         let count = *count;
         if count >= REFUSALS {
             self.needs_attention(ino, why);
-        } else {
-            let wait = self.limits.settle_ms.max(50) << count;
-            self.uploads.defer(ino, self.now.mono.plus_millis(wait));
+            return;
+        }
+        if count == RENAME_AFTER {
+            self.rename_refused(ino);
+        }
+        let wait = self.limits.settle_ms.max(50) << count;
+        self.uploads.defer(ino, self.now.mono.plus_millis(wait));
+    }
+
+    /// The feed does not explain the refusal: most likely something in the cloud that this device
+    /// does not see has the name. Ours gets another one.
+    fn rename_refused(&mut self, ino: Ino) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        let placing = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
+        let (parent, name) = (inode.row.parent, inode.row.name.clone());
+        if inode.row.pending.has(placing) && parent != Ino::NONE {
+            let other = self.conflict_name(parent, &name);
+            self.invalidate(crate::Stale::Entry { parent, name });
+            self.invalidate(crate::Stale::Attrs(parent));
+            self.place(ino, parent, &other);
         }
     }
 

@@ -9,6 +9,8 @@ use fs_core::{
 };
 use std::collections::VecDeque;
 
+const NAMES: [&str; 3] = ["ann", "bob", "cid"];
+
 /// Something under way; which one finishes next is chance.
 pub(crate) enum InFlight {
     Local { job: Job, effect: Local, rows: Option<Vec<Loaded>> },
@@ -55,6 +57,7 @@ impl Device {
             limits,
             trace: std::env::var_os("TRACE").is_some(),
         };
+        device.drive.name_device(NAMES[number % NAMES.len()]);
         device.drain();
         device
     }
@@ -124,6 +127,7 @@ impl Device {
         self.mono += 1_000_000_000;
         self.wall += 1_000_000_000;
         self.drive = Drive::recover(recovered, self.limits, seed, self.now());
+        self.drive.name_device(NAMES[self.number % NAMES.len()]);
         self.drain();
         if self.online {
             self.flights.push(InFlight::Hint(store.head()));

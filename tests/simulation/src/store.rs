@@ -66,23 +66,29 @@ impl Store {
     }
 
     pub(crate) fn children(&self, dir: NodeId, after: Option<&[u8]>) -> Page {
-        let nodes = self.live().filter(|node| node.parent == dir).collect();
-        self.page(nodes, after)
+        let nodes = self.live().filter(|node| node.parent == dir);
+        self.page(nodes.map(|node| (0, node)).collect(), after)
     }
 
     /// Parents before children.
     pub(crate) fn snapshot(&self, after: Option<&[u8]>) -> Page {
-        let mut nodes: Vec<(usize, RemoteNode)> =
-            self.live().map(|node| (self.depth(node.id), node)).collect();
-        nodes.sort_by_key(|(depth, node)| (*depth, node.id));
-        self.page(nodes.into_iter().map(|(_, node)| node).collect(), after)
+        self.page(self.live().map(|node| (self.depth(node.id), node)).collect(), after)
     }
 
-    fn page(&self, nodes: Vec<RemoteNode>, after: Option<&[u8]>) -> Page {
-        let start = after.map_or(0, |raw| raw[0] as usize);
-        let end = (start + PAGE).min(nodes.len());
-        let next = (end < nodes.len()).then(|| vec![end as u8]);
-        let nodes = nodes.get(start..end).unwrap_or_default().to_vec();
+    /// The position of a page is a key, not a count: the tree changes between pages.
+    fn page(&self, nodes: Vec<(usize, RemoteNode)>, after: Option<&[u8]>) -> Page {
+        let keyed = nodes.into_iter().map(|(depth, node)| {
+            let mut key = vec![depth as u8];
+            key.extend_from_slice(&node.id.0);
+            (key, node)
+        });
+        let mut keyed: Vec<_> =
+            keyed.filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after)).collect();
+        keyed.sort_by(|a, b| a.0.cmp(&b.0));
+        let more = keyed.len() > PAGE;
+        keyed.truncate(PAGE);
+        let next = keyed.last().filter(|_| more).map(|(key, _)| key.clone());
+        let nodes = keyed.into_iter().map(|(_, node)| node).collect();
         Page { nodes, rev: self.head(), next }
     }
 
