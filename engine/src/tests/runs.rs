@@ -54,7 +54,8 @@ fn a_sync_is_answered() {
     write(&port, file, 0, b"abc");
     let answer = port.call(Request::Fsync { ino: file.0, data_only: false });
     assert_eq!(answer, Ok(Response::Done));
-    assert_eq!(world.local.syncs.load(Ordering::SeqCst), 1);
+    // The core may sync for itself as well, before it sends.
+    assert!(world.local.syncs.load(Ordering::SeqCst) >= 1);
 }
 
 #[test]
