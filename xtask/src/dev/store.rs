@@ -1,6 +1,7 @@
 //! The store of the development drive: one background process, known by its pid.
 
 use super::Dev;
+use crate::report::line_of;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -54,7 +55,7 @@ pub(super) fn start(dev: &Dev) -> Result<String> {
         .stderr(log)
         // Ctrl-C in this terminal is not meant for it.
         .process_group(0);
-    eprintln!("$ {} (in the background, log in {})", url, log_file(dev).display());
+    eprintln!("$ {} & # log in {}", line_of(&command), log_file(dev).display());
     let child = command.spawn().context("starting the store")?;
     fs::write(pid_file(dev), child.id().to_string()).context("writing the store's pid")?;
     wait_until_ready(dev, child, port)?;
