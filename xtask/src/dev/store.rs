@@ -162,7 +162,12 @@ mod tests {
         command.args(["-c", "read x", "--"]).arg(data(&dev)).stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
         fs::write(pid_file(&dev), child.id().to_string()).unwrap();
-        assert!(running(&dev).is_some());
+        // The kernel shows a new program's arguments a moment after it was started.
+        let start = Instant::now();
+        while running(&dev).is_none() {
+            assert!(start.elapsed() < PATIENCE, "our process is not recognised");
+            sleep(LOOK_EVERY);
+        }
         stop(&dev).unwrap();
         assert!(!child.wait().unwrap().success());
     }
