@@ -92,6 +92,11 @@ impl Drive {
                 row.pending = row.pending.with(bit(changed, Pending::ATTRS));
             }
         }
+        let facets =
+            Pending::PLACE.with(Pending::ATTRS).with(Pending::TRASH).with(Pending::RESTORE);
+        if !row.pending.has(facets) {
+            row.origin = None;
+        }
         self.put(row);
     }
 

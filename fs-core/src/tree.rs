@@ -300,9 +300,18 @@ impl Tree {
         if orphan && ino != Ino::ROOT {
             return;
         }
-        // The name may have been taken in memory since the row was read.
-        if row.parent != Ino::NONE && self.child(row.parent, &row.name).is_some() {
-            return;
+        let mut row = row;
+        if let Some(dir) = self.inodes.get(&row.parent)
+            && dir.children.contains_key(&row.name)
+        {
+            // News that came ahead of its turn has the name: this one is about to leave it.
+            let place = (dir.row.id, row.name.clone());
+            if row.origin.is_none() {
+                let (parent, name) = place;
+                let attrs = row.attrs.clone();
+                row.origin = Some(Box::new(crate::Origin { parent, name, attrs }));
+            }
+            row.parent = Ino::NONE;
         }
         self.insert(Inode::new(row, content.map(Box::new)));
     }

@@ -172,6 +172,9 @@ impl Drive {
 /// Intent that leads back to where the cloud is already is no intent.
 fn normalise(drive: &Drive, row: &mut NodeRow) {
     let Some(origin) = &row.origin else { return };
+    if drive.uploads.is_sending(row.ino) {
+        return; // the cloud may be about to have it elsewhere
+    }
     let parent = drive.tree.get(row.parent).map(|dir| dir.row.id);
     if row.pending.has(Pending::PLACE)
         && !row.pending.has(Pending::TRASH.with(Pending::RESTORE))
