@@ -82,7 +82,7 @@ mod tests {
         for name in ["work.credentials", "other.txt", ".credentials", "x.credentials.tmp"] {
             fs::write(dirs.drives_dir().join(name), b"").unwrap();
         }
-        assert_eq!(known(&dirs).unwrap(), [work.clone()]);
+        assert_eq!(known(&dirs).unwrap(), std::slice::from_ref(&work));
         assert!(reserve(&dirs, &work).is_err());
         let missing = require(&dirs, &"home".parse().unwrap()).unwrap_err();
         assert!(missing.render().contains("known here: work"), "{}", missing.render());

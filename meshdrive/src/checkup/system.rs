@@ -4,7 +4,7 @@ use super::Finding;
 use crate::{
     config::Config,
     dirs::{Dirs, Label, private_dir},
-    failure::Outcome,
+    failure::{Attempt, Outcome},
     mounts,
     render::text,
 };
@@ -18,12 +18,11 @@ const DEVICE: &str = "/dev/fuse";
 const FUSE_CONF: &str = "/etc/fuse.conf";
 /// Open files that a busy drive may need.
 const FILES_WANTED: u64 = 4_096;
-/// Free bytes of the state's disk below which nothing works for long.
-const SPACE_WANTED: u64 = 256 << 20;
 
-pub(crate) fn all(dirs: &Dirs) -> Vec<Finding> {
+/// `floor`: bytes that stay free on the disk (`cache.floor`); below it nothing new is taken.
+pub(crate) fn all(dirs: &Dirs, floor: u64) -> Vec<Finding> {
     let mut findings = vec![device(), helper(), allow_other(), descriptors()];
-    findings.extend(state(dirs));
+    findings.extend(state(dirs, floor));
     findings.extend(mounts(dirs));
     findings
 }
@@ -89,7 +88,7 @@ fn descriptors() -> Finding {
     }
 }
 
-fn state(dirs: &Dirs) -> Vec<Finding> {
+fn state(dirs: &Dirs, floor: u64) -> Vec<Finding> {
     let root = dirs.state_root();
     let what = format!("state directory {}", root.display());
     if let Err(failure) = private_dir(root).and_then(|()| probe(root)) {
@@ -97,22 +96,35 @@ fn state(dirs: &Dirs) -> Vec<Finding> {
             failure.hint.unwrap_or_else(|| "make it writable, or set MESHDRIVE_HOME".into());
         return vec![Finding::fail(what, failure.error.to_string(), advice)];
     }
-    let free = match rustix::fs::statvfs(root) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-        Err(error) => {
-            return vec![Finding::warn(
-                what,
-                format!("free space unknown: {error}"),
-                "look at the disk",
-            )];
+    let free = match disk_free(root) {
+        Ok(free) => free,
+        Err(failure) => {
+            return vec![Finding::warn(what, failure.error.to_string(), "look at the disk")];
         }
     };
     let found = format!("writable, {} free", text::size(free));
-    vec![if free < SPACE_WANTED {
-        Finding::fail(what, found, "free some space: below this nothing can be written for long")
-    } else {
-        Finding::ok(what, found)
+    vec![match too_full(free, floor) {
+        Some(advice) => Finding::fail(what, found, advice),
+        None => Finding::ok(what, found),
     }]
+}
+
+/// Free bytes of the disk under `path`.
+pub(crate) fn disk_free(path: &Path) -> Outcome<u64> {
+    let stat = rustix::fs::statvfs(path)
+        .attempt(|| format!("cannot ask for the free space of {}", path.display()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// What to do when a drive finds no room on its disk.
+pub(crate) fn too_full(free: u64, floor: u64) -> Option<String> {
+    (free < floor).then(|| {
+        format!(
+            "less than {} are free (cache.floor), so nothing new is kept here and writes fail: free \
+             some space, or lower --cache-floor",
+            text::size(floor)
+        )
+    })
 }
 
 /// Writes and removes a file.

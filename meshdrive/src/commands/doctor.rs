@@ -22,7 +22,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
-    let mut findings = checkup::system::all(&app.dirs);
+    let (config, configuration) = checkup::system::config(app.config());
+    let mut findings = checkup::system::all(&app.dirs, config.cache.floor.0);
+    findings.push(configuration);
     let drives = match &args.drive {
         Some(label) => {
             drives::require(&app.dirs, label)?;
@@ -37,8 +39,6 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
             Vec::new()
         }),
     };
-    let (config, finding) = checkup::system::config(app.config());
-    findings.push(finding);
     for label in &drives {
         findings.extend(checkup::drive::all(&app.dirs, &config, label).await);
     }

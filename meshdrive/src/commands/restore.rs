@@ -8,7 +8,10 @@ use crate::{
     render::{self, table, text},
 };
 use protocol::control::{Reply, Request, TrashItem, Untrash};
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -49,11 +52,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: Args) -> Outcome {
     match (&args.path, args.version) {
         (Some(path), Some(rev)) => version(app, path, rev).await,
-        (path, _) => trash(app, &args, path.as_ref()).await,
+        (path, _) => trash(app, &args, path.as_deref()).await,
     }
 }
 
-async fn version(app: &App, path: &PathBuf, rev: u64) -> Outcome {
+async fn version(app: &App, path: &Path, rev: u64) -> Outcome {
     let place = locate::path(&app.dirs, path)?;
     let control = Control::new(&app.dirs, &place.label)?;
     control.ask(Request::Restore { path: place.path, rev }).await?;
@@ -61,7 +64,7 @@ async fn version(app: &App, path: &PathBuf, rev: u64) -> Outcome {
     Ok(())
 }
 
-async fn trash(app: &App, args: &Args, wanted: Option<&PathBuf>) -> Outcome {
+async fn trash(app: &App, args: &Args, wanted: Option<&Path>) -> Outcome {
     let label = match (&args.drive, wanted) {
         (Some(drive), _) => locate::drive(&app.dirs, drive)?,
         (None, Some(path)) if path.is_absolute() => locate::path(&app.dirs, path)?.label,
@@ -115,7 +118,7 @@ fn list(items: &[TrashItem], json: bool) -> Outcome {
 }
 
 /// By id, else by path; the newest wins, as the list is newest first.
-fn find<'a>(dirs: &Dirs, items: &'a [TrashItem], wanted: &PathBuf) -> Outcome<&'a TrashItem> {
+fn find<'a>(dirs: &Dirs, items: &'a [TrashItem], wanted: &Path) -> Outcome<&'a TrashItem> {
     use std::os::unix::ffi::OsStrExt;
     let name = wanted.as_os_str().as_bytes();
     let below = if wanted.is_absolute() { Some(locate::path(dirs, wanted)?.path) } else { None };
@@ -148,10 +151,10 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_path_is_found_first_and_any_by_id() {
-        let dirs = Dirs::new(Some(std::path::Path::new("/h"))).unwrap();
+        let dirs = Dirs::new(Some(Path::new("/h"))).unwrap();
         let items = [item("aa", "x/y"), item("bb", "x/y")];
-        assert_eq!(find(&dirs, &items, &"x/y".into()).unwrap().id, "aa");
-        assert_eq!(find(&dirs, &items, &"bb".into()).unwrap().id, "bb");
-        assert!(find(&dirs, &items, &"y".into()).is_err());
+        assert_eq!(find(&dirs, &items, Path::new("x/y")).unwrap().id, "aa");
+        assert_eq!(find(&dirs, &items, Path::new("bb")).unwrap().id, "bb");
+        assert!(find(&dirs, &items, Path::new("y")).is_err());
     }
 }

@@ -13,6 +13,7 @@ mod stop;
 mod watch;
 
 use crate::{
+    checkup,
     config::Config,
     dirs::{Dirs, Label, private_dir, write_private},
     drives,
@@ -261,7 +262,11 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
     let control = tokio::spawn(
         socket.serve(Desk::new(Arc::clone(&drive)), async move { until.notified().await }),
     );
-    let text = format!("Mounted {} at {}.", drive.label, drive.mountpoint.display());
+    let mut text = format!("Mounted {} at {}.", drive.label, drive.mountpoint.display());
+    let free = drive.local.disk_free().unwrap_or(u64::MAX);
+    if let Some(advice) = checkup::system::too_full(free, plan.config.cache.floor.0) {
+        text.push_str(&format!("\nwarning: {advice}"));
+    }
     if plan.detached {
         tracing::info!("{text}");
     }
