@@ -103,8 +103,19 @@ impl Drive {
             self.merge_content(row, remote);
         }
         let Some(row) = self.tree.by_id(remote.id).map(|inode| inode.row.clone()) else { return };
-        if meta_newer || content_newer && row.pending.has(Pending::TRASH) {
+        if meta_newer {
             self.merge_meta(row, remote, content_newer, rest);
+        } else if content_newer && row.pending.has(Pending::TRASH) {
+            // Edited elsewhere, removed here: it comes back to the newest place that is known.
+            let mut known = remote.clone();
+            known.meta_rev = row.meta_rev;
+            if let Some(origin) = &row.origin {
+                known.parent = origin.parent;
+                known.name = origin.name.clone();
+                known.attrs = origin.attrs.clone();
+                known.attrs.mtime = remote.attrs.mtime;
+            }
+            self.merge_meta(row, &known, content_newer, rest);
         }
     }
 

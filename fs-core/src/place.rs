@@ -32,8 +32,24 @@ impl Drive {
                 if self.tree.get(ino).is_some() && self.tree.is_pinned(ino) {
                     self.pins.walk(ino);
                 }
+                self.recall(ino, rest);
             }
             None => self.to_limbo(row),
+        }
+    }
+
+    /// A directory has its place: what waited for it in limbo comes to light.
+    fn recall(&mut self, dir: Ino, rest: &Rest<'_>) {
+        let Some(id) = self.tree.get(dir).filter(|inode| inode.is_dir()).map(|inode| inode.row.id)
+        else {
+            return;
+        };
+        for ino in self.tree.homed_in(id) {
+            let Some(row) = self.tree.get(ino).map(|inode| inode.row.clone()) else { continue };
+            let waits = crate::merge::is_limbo(&row) && !rest.contains_key(&row.id);
+            if let Some(origin) = row.origin.clone().filter(|_| waits) {
+                self.settle_place(row, (id, &origin.name), rest);
+            }
         }
     }
 
