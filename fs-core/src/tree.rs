@@ -203,14 +203,18 @@ impl Tree {
 
     /// Nodes that the cloud has in directory `parent` but that are elsewhere, or nowhere, here.
     pub(crate) fn moved_out_of(&self, parent: NodeId) -> Vec<Ino> {
+        let away = |ino: &Ino| {
+            let bits = Pending::PLACE.with(Pending::TRASH);
+            self.inodes.get(ino).is_some_and(|inode| inode.row.pending.has(bits))
+        };
+        self.homed_in(parent).into_iter().filter(away).collect()
+    }
+
+    /// Nodes with a recorded place in the cloud that lies in directory `parent`.
+    pub(crate) fn homed_in(&self, parent: NodeId) -> Vec<Ino> {
         let from = (parent, Name::none());
         let range = self.origins.range(from..).take_while(|((dir, _), _)| *dir == parent);
-        let away = range.filter(|(_, ino)| {
-            self.inodes
-                .get(ino)
-                .is_some_and(|inode| inode.row.pending.has(Pending::PLACE.with(Pending::TRASH)))
-        });
-        away.map(|(_, ino)| *ino).collect()
+        range.map(|(_, ino)| *ino).collect()
     }
 
     pub(crate) fn weight(&self) -> Weight {
