@@ -106,20 +106,16 @@ impl Client {
         // Whoever installed a provider before us is as good: it is ring as well (see deny list).
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = server.trim_end_matches('/');
-        if !(base.starts_with("https://") || base.starts_with("http://")) {
-            return Err(invalid(format!(
-                "'{server}' is not a server address: it starts with https:// (or http:// on this machine)"
-            )));
-        }
+        let plain = check_address(base).map_err(invalid)?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .http2_adaptive_window(true)
             .user_agent(concat!("meshdrive/", env!("CARGO_PKG_VERSION")));
-        if base.starts_with("http://") {
-            // No TLS, so it must not matter whether this machine has any certificates.
-            builder = builder.tls_certs_only([]);
+        if plain {
+            // On this machine: neither its certificates nor its proxy have a say.
+            builder = builder.tls_certs_only([]).no_proxy();
         } else if let Some(path) = &options.ca_file {
             builder = builder.tls_certs_merge(certificates(path)?);
         }
@@ -265,6 +261,22 @@ impl Client {
     fn name(&self, call: &Call) -> String {
         let path = call.path.split('?').next().unwrap_or_default();
         format!("{} {}{path}", call.method, self.base)
+    }
+}
+
+/// Whether `base` is plain HTTP, which is for a server on this machine only: anywhere else the
+/// device's token would travel in the clear.
+fn check_address(base: &str) -> Result<bool, String> {
+    let wrong = |why: &str| format!("'{base}' is not the address of a server: {why}");
+    let url = reqwest::Url::parse(base).map_err(|error| wrong(&error.to_string()))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost"
+        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    match url.scheme() {
+        "https" => Ok(false),
+        "http" if here => Ok(true),
+        "http" => Err(wrong("http:// is for a server on this machine only; use https://")),
+        _ => Err(wrong("it starts with https:// (or http:// on this machine)")),
     }
 }
 

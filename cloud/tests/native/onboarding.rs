@@ -60,8 +60,10 @@ async fn a_wrong_setup_code_creates_nothing() {
     assert_eq!(error.kind, CloudErrorKind::Denied, "{error}");
     let error = create_drive(&world.url(), "x", ("", "laptop"), &options).await.unwrap_err();
     assert_eq!(error.kind, CloudErrorKind::Invalid, "{error}");
-    let error = create_drive("ftp://host", "x", names, &options).await.unwrap_err();
-    assert_eq!(error.kind, CloudErrorKind::Invalid, "{error}");
+    for url in ["ftp://host", "host:1234", "", "http://example.org", "http://10.0.0.1:80"] {
+        let error = create_drive(url, "x", names, &options).await.unwrap_err();
+        assert_eq!(error.kind, CloudErrorKind::Invalid, "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
