@@ -34,7 +34,7 @@ impl Drive {
                 }
                 self.recall(ino, rest);
             }
-            None => self.to_limbo(row),
+            None => self.send_to_limbo(row),
         }
     }
 
@@ -54,7 +54,7 @@ impl Drive {
     }
 
     /// Takes a node out of sight until the feed says where it belongs.
-    fn to_limbo(&mut self, mut row: NodeRow) {
+    fn send_to_limbo(&mut self, mut row: NodeRow) {
         row.parent = Ino::NONE;
         row.pending = row.pending.without(Pending::PLACE.with(Pending::ATTRS));
         let ino = row.ino;
@@ -119,7 +119,7 @@ impl Drive {
                 let attrs = lifted.attrs.clone();
                 lifted.origin = Some(Box::new(crate::Origin { parent, name: name.clone(), attrs }));
             }
-            self.to_limbo(lifted);
+            self.send_to_limbo(lifted);
             return true;
         }
         false // the other one is there by a later commit of our own: this one moves on before it

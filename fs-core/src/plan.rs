@@ -5,7 +5,8 @@ use crate::drive::Drive;
 use crate::tree::Inode;
 use crate::uploads::OPS_MAX;
 use crate::{
-    Change, ContentRow, Draft, Flight, FlightItem, Group, Ino, Kind, Loaded, Op, Pending, Rev,
+    Attrs, Change, ContentRow, Draft, Flight, FlightItem, Group, Ino, Kind, Loaded, Op, Pending,
+    Rev,
 };
 use alloc::{
     boxed::Box,
@@ -18,6 +19,55 @@ use alloc::{
 struct Ties {
     together: Vec<Ino>,
     before: Vec<Ino>,
+}
+
+/// What a commit may still take: the protocol refuses more than 1,000 operations or 8 MiB.
+#[derive(Debug)]
+struct Room {
+    ops: usize,
+    bytes: usize,
+}
+
+/// Bytes of operations in one commit, with some of the protocol's 8 MiB left for their envelopes.
+const COMMIT_BYTES: usize = 6 << 20;
+/// An operation without its content and xattrs, in bytes, generously.
+const OP_BYTES: usize = 1 << 10;
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { ops: OPS_MAX, bytes: COMMIT_BYTES }
+    }
+}
+
+impl Room {
+    fn take<'a>(&mut self, ops: impl Iterator<Item = &'a Op>) -> bool {
+        let (mut count, mut bytes) = (0, 0);
+        for op in ops {
+            count += 1;
+            bytes += OP_BYTES + weigh(op);
+        }
+        let fits = count <= self.ops && bytes <= self.bytes;
+        self.ops = self.ops.saturating_sub(count);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        fits
+    }
+}
+
+/// The parts of an operation that can be large, in bytes.
+fn weigh(op: &Op) -> usize {
+    let attrs = |attrs: &Attrs| {
+        attrs.target.len() + attrs.xattrs.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
+    };
+    match op {
+        Op::Create { attrs: a, content, .. } => {
+            attrs(a) + content.as_ref().map_or(0, |draft| draft.bytes.len())
+        }
+        Op::SetContent { content, .. } => content.bytes.len(),
+        Op::Move { attrs: a, .. }
+        | Op::SetAttrs { attrs: a, .. }
+        | Op::Restore { attrs: a, .. } => attrs(a),
+        Op::Trash { .. } => 0,
+    }
 }
 
 impl Drive {
@@ -33,8 +83,12 @@ impl Drive {
             groups: Vec::new(),
             items: Vec::new(),
         };
+        // Components come in dependency order, so any prefix of them is a valid commit.
+        let mut room = Room::default();
         for component in order.components {
-            self.add_groups(&mut flight, &component, drafts);
+            if !self.add_groups(&mut flight, &component, drafts, &mut room) {
+                break;
+            }
         }
         flight
     }
@@ -128,14 +182,25 @@ impl Drive {
         (taker.row.ino != inode.row.ino && taker.row.pending.has(moving)).then_some(taker.row.ino)
     }
 
-    /// Adds the groups of one component: its places in one group, then its contents.
-    fn add_groups(&self, flight: &mut Flight, component: &[Ino], drafts: &BTreeMap<Ino, Draft>) {
+    /// Adds the groups of one component: its places in one group, then its contents. False if the
+    /// commit has no room for it.
+    fn add_groups(
+        &self,
+        flight: &mut Flight,
+        component: &[Ino],
+        drafts: &BTreeMap<Ino, Draft>,
+        room: &mut Room,
+    ) -> bool {
         let mut places = Vec::new();
         let mut contents = Vec::new();
         for ino in component {
             let Some(inode) = self.tree.get(*ino) else { continue };
             places.extend(self.place_op(inode, drafts).map(|op| (*ino, op)));
             contents.extend(content_op(inode, drafts).map(|op| (*ino, op)));
+        }
+        let ops = places.iter().chain(&contents).map(|(_, op)| op);
+        if !room.take(ops) && !flight.groups.is_empty() {
+            return false;
         }
         let groups = [places].into_iter().chain(contents.into_iter().map(|op| Vec::from([op])));
         for group in groups.filter(|group| !group.is_empty()) {
@@ -155,6 +220,7 @@ impl Drive {
             }
             flight.groups.push(Group { ops });
         }
+        true
     }
 
     fn place_op(&self, inode: &Inode, drafts: &BTreeMap<Ino, Draft>) -> Option<Op> {

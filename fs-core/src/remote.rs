@@ -214,6 +214,7 @@ pub struct CloudError {
     pub kind: CloudErrorKind,
     /// Says what, where and what to do next.
     pub message: Box<str>,
+    /// How long the store asks to wait, as a length of time.
     pub retry_after: Option<Mono>,
 }
 

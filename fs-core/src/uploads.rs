@@ -431,7 +431,8 @@ impl Drive {
         let doublings = self.uploads.failures.min(6);
         let ceiling = (BACKOFF_MS << doublings).min(BACKOFF_MAX_MS);
         let wait = BACKOFF_MS / 2 + self.random.next() % ceiling;
-        self.uploads.not_before = self.now.mono.plus_millis(wait);
+        let asked = error.retry_after.map_or(0, |after| after.0 / 1_000_000);
+        self.uploads.not_before = self.now.mono.plus_millis(wait.max(asked));
         self.uploads.trouble = error.message.to_string();
         if self.uploads.resend.is_empty() {
             self.end_flight(&[]);
@@ -503,7 +504,7 @@ impl Drive {
                 self.evict_for(0);
                 self.wake(crate::faults::Wake::Space);
             }
-            Ok(_) => self.resend_later(flight, "the store answered for another commit"),
+            Ok(_) => self.resend_later(*flight, "the store answered for another commit"),
             Err(error) if error.kind == CloudErrorKind::Invalid => {
                 // Refused as a whole and for good: nothing of it happened.
                 self.commit(Change::DropFlight(flight.request));
@@ -512,13 +513,13 @@ impl Drive {
                     self.needs_attention(item.sent.node.ino, &error.message);
                 }
             }
-            Err(error) => self.resend_later(flight, &error.message),
+            Err(error) => self.resend_later(*flight, &error.message),
         }
     }
 
     /// Whether it arrived is unknown: the same request goes out again until there is an answer.
-    fn resend_later(&mut self, flight: Box<Flight>, why: &str) {
-        self.uploads.resend.push_front(*flight);
+    fn resend_later(&mut self, flight: Flight, why: &str) {
+        self.uploads.resend.push_front(flight);
         self.round_failed(&CloudError::new(CloudErrorKind::Retry, why));
     }
 

@@ -171,21 +171,19 @@ impl Device {
     ) {
         let lost_before = !self.online || !calm && random.chance(8);
         let lost_after = !calm && random.chance(5);
-        if let (Cloud::Fetch { content, range, .. }, false) = (&effect, lost_before) {
-            if let Ok(bytes) = store.fetch(*content)
-                && range.start + delivered < range.end
-                && !lost_after
-            {
-                let start = range.start + delivered;
-                let len = (1 + random.below(64) as u64).min(range.end - start);
-                let end = (start + len).min(bytes.len() as u64);
-                if start < end {
-                    let part = bytes.slice(start as usize..end as usize);
-                    let delivered = delivered + len;
-                    self.flights.push(InFlight::Cloud { job, effect, delivered });
-                    self.handle(Event::Fetched(job, start, part));
-                    return;
-                }
+        if let (Cloud::Fetch { content, range, .. }, false) = (&effect, lost_before || lost_after)
+            && let Ok(bytes) = store.fetch(*content)
+            && range.start + delivered < range.end
+        {
+            let start = range.start + delivered;
+            let len = (1 + random.below(64) as u64).min(range.end - start);
+            let end = (start + len).min(bytes.len() as u64);
+            if start < end {
+                let part = bytes.slice(start as usize..end as usize);
+                let delivered = delivered + len;
+                self.flights.push(InFlight::Cloud { job, effect, delivered });
+                self.handle(Event::Fetched(job, start, part));
+                return;
             }
         }
         let outcome = self.outcome(&effect, store, lost_before, lost_after, random);

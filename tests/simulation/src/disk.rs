@@ -128,7 +128,7 @@ impl Disk {
         }
         self.files.retain(|ino, _| rows.nodes.contains_key(ino));
         let needed = rows.nodes.values().filter(|row| {
-            let cached = rows.contents.get(&row.ino).is_some();
+            let cached = rows.contents.contains_key(&row.ino);
             row.ino == Ino::ROOT
                 || !row.pending.is_none()
                 || row.pinned

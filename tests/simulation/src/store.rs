@@ -152,82 +152,87 @@ impl Store {
 
     fn try_group(&mut self, group: &Group, rev: Rev) -> Result<(), String> {
         let before = self.nodes.clone();
-        for op in &group.ops {
-            let known = before.get(&op.id());
-            match op {
-                Op::Create { id, parent, name, kind, attrs, content } => {
-                    if known.is_some() {
-                        return Err(format!("{id:?} exists"));
-                    }
-                    let has_content = content.is_some();
-                    let state = RemoteNode {
-                        id: *id,
-                        parent: *parent,
-                        name: name.clone(),
-                        kind: *kind,
-                        attrs: attrs.clone(),
-                        size: content.as_ref().map_or(attrs.target.len() as u64, |d| d.size),
-                        meta_rev: rev,
-                        content_rev: if has_content { rev } else { Rev(0) },
-                        live: true,
-                    };
-                    self.nodes.insert(*id, Node { state, for_content: Rev(0) });
-                    if let Some(draft) = content {
-                        self.store(*id, rev, draft);
-                    }
+        group.ops.iter().try_for_each(|op| self.try_op(op, before.get(&op.id()), rev))
+    }
+
+    /// Applies an op whose precondition holds of `known`, the node as it was before the group.
+    fn try_op(&mut self, op: &Op, known: Option<&Node>, rev: Rev) -> Result<(), String> {
+        match op {
+            Op::Create { .. } => self.create(op, known, rev)?,
+            Op::SetContent { id, base, content } => {
+                let node = alive(known)?;
+                if node.state.content_rev != *base {
+                    return Err(format!("content rev {:?}", node.state.content_rev));
                 }
-                Op::SetContent { id, base, content } => {
-                    let node = alive(known)?;
-                    if node.state.content_rev != *base {
-                        return Err(format!("content rev {:?}", node.state.content_rev));
-                    }
-                    self.store(*id, rev, content);
-                    let node = self.nodes.get_mut(id).ok_or("gone")?;
-                    node.state.content_rev = rev;
-                    node.state.size = content.size;
+                self.store(*id, rev, content);
+                self.change(*id, |state| {
+                    state.content_rev = rev;
+                    state.size = content.size;
+                });
+            }
+            Op::Move { id, base, parent, name, attrs, for_content } => {
+                unmoved(alive(known)?, *base)?;
+                self.place(*id, (*parent, name), rev);
+                self.attrs(*id, attrs, *for_content);
+            }
+            Op::SetAttrs { id, base, attrs, for_content } => {
+                unmoved(alive(known)?, *base)?;
+                self.change(*id, |state| state.meta_rev = rev);
+                self.attrs(*id, attrs, *for_content);
+            }
+            Op::Trash { id, meta, content } => {
+                let node = alive(known)?;
+                if node.state.meta_rev != *meta || node.state.content_rev != *content {
+                    return Err("revs have moved on".to_string());
                 }
-                Op::Move { id, base, parent, name, attrs, for_content } => {
-                    let node = alive(known)?;
-                    if node.state.meta_rev != *base {
-                        return Err(format!("meta rev {:?}", node.state.meta_rev));
-                    }
-                    self.place(*id, (*parent, name), rev);
-                    self.attrs(*id, attrs, *for_content);
+                self.change(*id, |state| {
+                    state.live = false;
+                    state.meta_rev = rev;
+                });
+            }
+            Op::Restore { id, base, parent, name, attrs, for_content } => {
+                let node = known.ok_or("unknown")?;
+                if node.state.live {
+                    return Err("not in the trash".to_string());
                 }
-                Op::SetAttrs { id, base, attrs, for_content } => {
-                    let node = alive(known)?;
-                    if node.state.meta_rev != *base {
-                        return Err(format!("meta rev {:?}", node.state.meta_rev));
-                    }
-                    if let Some(node) = self.nodes.get_mut(id) {
-                        node.state.meta_rev = rev;
-                    }
-                    self.attrs(*id, attrs, *for_content);
-                }
-                Op::Trash { id, meta, content } => {
-                    let node = alive(known)?;
-                    if node.state.meta_rev != *meta || node.state.content_rev != *content {
-                        return Err("revs have moved on".to_string());
-                    }
-                    if let Some(node) = self.nodes.get_mut(id) {
-                        node.state.live = false;
-                        node.state.meta_rev = rev;
-                    }
-                }
-                Op::Restore { id, base, parent, name, attrs, for_content } => {
-                    let node = known.ok_or("unknown")?;
-                    if node.state.live || node.state.meta_rev != *base {
-                        return Err("not in the trash like that".to_string());
-                    }
-                    if let Some(node) = self.nodes.get_mut(id) {
-                        node.state.live = true;
-                    }
-                    self.place(*id, (*parent, name), rev);
-                    self.attrs(*id, attrs, *for_content);
-                }
+                unmoved(node, *base)?;
+                self.change(*id, |state| state.live = true);
+                self.place(*id, (*parent, name), rev);
+                self.attrs(*id, attrs, *for_content);
             }
         }
         Ok(())
+    }
+
+    fn create(&mut self, op: &Op, known: Option<&Node>, rev: Rev) -> Result<(), String> {
+        let Op::Create { id, parent, name, kind, attrs, content } = op else {
+            return Err("not a create".to_string());
+        };
+        if known.is_some() {
+            return Err(format!("{id:?} exists"));
+        }
+        let state = RemoteNode {
+            id: *id,
+            parent: *parent,
+            name: name.clone(),
+            kind: *kind,
+            attrs: attrs.clone(),
+            size: content.as_ref().map_or(attrs.target.len() as u64, |draft| draft.size),
+            meta_rev: rev,
+            content_rev: if content.is_some() { rev } else { Rev(0) },
+            live: true,
+        };
+        self.nodes.insert(*id, Node { state, for_content: Rev(0) });
+        if let Some(draft) = content {
+            self.store(*id, rev, draft);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, id: NodeId, change: impl FnOnce(&mut RemoteNode)) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            change(&mut node.state);
+        }
     }
 
     fn place(&mut self, id: NodeId, (parent, name): (NodeId, &Name), rev: Rev) {
@@ -294,6 +299,14 @@ impl Store {
     /// Every rule, for every live node.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.live().try_for_each(|node| self.valid_place(&node))
+    }
+}
+
+fn unmoved(node: &Node, base: Rev) -> Result<(), String> {
+    if node.state.meta_rev == base {
+        Ok(())
+    } else {
+        Err(format!("meta rev {:?}", node.state.meta_rev))
     }
 }
 

@@ -66,6 +66,16 @@ impl User {
         self.busy.clear();
     }
 
+    fn write_shadow(&mut self, ino: Ino, offset: usize, data: &[u8]) {
+        if let Some(shadow) = self.shadow.get_mut(&ino) {
+            let end = offset + data.len();
+            if shadow.len() < end {
+                shadow.resize(end, 0);
+            }
+            shadow[offset..end].copy_from_slice(data);
+        }
+    }
+
     fn forget_tokens(&mut self, ino: Ino, from: u64, to: u64) {
         if let Some(tokens) = self.tokens.get_mut(&ino) {
             tokens.retain(|(at, token)| *at + token.len() as u64 <= from || *at >= to);
@@ -326,22 +336,13 @@ fn judge(
         }
         (Asked::Write { ino, offset, token, data }, result) => {
             user.busy.remove(&ino);
-            match result {
-                Ok(_) => {
-                    if is_placed(device, ino) {
-                        user.tokens.entry(ino).or_default().push((offset, token));
-                    }
-                    if let Some(shadow) = user.shadow.get_mut(&ino) {
-                        let end = offset as usize + data.len();
-                        if shadow.len() < end {
-                            shadow.resize(end, 0);
-                        }
-                        shadow[offset as usize..end].copy_from_slice(&data);
-                    }
+            if result.is_ok() {
+                if is_placed(device, ino) {
+                    user.tokens.entry(ino).or_default().push((offset, token));
                 }
-                Err(_) => {
-                    user.shadow.remove(&ino);
-                }
+                user.write_shadow(ino, offset as usize, &data);
+            } else {
+                user.shadow.remove(&ino);
             }
         }
         (Asked::Truncate { ino, size }, result) => {
@@ -359,9 +360,9 @@ fn judge(
                 let start = (offset as usize).min(shadow.len());
                 let end = (start + len as usize).min(shadow.len());
                 if bytes != shadow[start..end] {
+                    let (number, ino) = (device.number, ino.0);
                     return Err(format!(
-                        "device {}: inode {} read {}..{} gave other bytes than were written",
-                        device.number, ino.0, start, end
+                        "device {number}: inode {ino} read {start}..{end}: not what was written"
                     ));
                 }
             }
