@@ -46,7 +46,7 @@ impl Writer {
             let succeeded = result.is_ok();
             let answer = move |committed: Result<(), Problem>| {
                 // Nobody may be waiting any more; the work is done all the same.
-                let _ = sender.send(committed.and(result));
+                let _ = sender.send(result.and_then(|value| committed.map(|()| value)));
             };
             (succeeded, Box::new(answer))
         });
@@ -106,6 +106,11 @@ fn batch(
         conn.prepare_cached("SAVEPOINT job")?.execute([])?;
         let (succeeded, answer) = job(conn);
         answers.push(answer);
+        if conn.is_autocommit() {
+            // SQLite gave the whole transaction up, as it may when the disk is full.
+            let wait = Duration::from_secs(5);
+            return Err(Problem::busy("the store could not write; send it again", wait));
+        }
         if !succeeded {
             conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
         }
@@ -115,4 +120,69 @@ fn batch(
     }
     conn.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use std::sync::Arc;
+
+    fn writer(more: &str) -> (Arc<Writer>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = Connection::open(dir.path().join("db")).unwrap();
+        conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n INTEGER UNIQUE, b BLOB)")
+            .unwrap();
+        conn.execute_batch(more).unwrap();
+        (Arc::new(Writer::spawn(conn).unwrap()), dir)
+    }
+
+    fn count(conn: &Connection) -> Result<i64, Problem> {
+        Ok(conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+    }
+
+    fn insert(conn: &Connection, n: usize, bytes: usize) -> Result<(), Problem> {
+        conn.execute("INSERT INTO t VALUES (?, zeroblob(?))", (n as i64, bytes as i64))?;
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn jobs_that_fail_undo_only_themselves() {
+        let (writer, _dir) = writer("");
+        let tasks: Vec<_> = (0..200)
+            .map(|n| {
+                let writer = writer.clone();
+                tokio::spawn(async move {
+                    writer
+                        .run(move |conn| {
+                            insert(conn, n, 10)?;
+                            match n % 4 {
+                                1 => Err(Problem::invalid("on purpose")),
+                                2 => panic!("on purpose"),
+                                3 => insert(conn, n, 10),
+                                _ => Ok(()),
+                            }
+                        })
+                        .await
+                })
+            })
+            .collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.await.unwrap().is_ok(), n % 4 == 0, "job {n}");
+        }
+        assert_eq!(writer.run(count).await.unwrap(), 50);
+        writer.close();
+        assert_eq!(writer.run(count).await.unwrap_err().code, "busy");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_survived() {
+        let (writer, _dir) = writer("PRAGMA max_page_count = 64");
+        writer.run(|conn| insert(conn, 1, 1_000)).await.unwrap();
+        let problem = writer.run(|conn| insert(conn, 2, 1 << 20)).await.unwrap_err();
+        assert_eq!((problem.status, problem.code), (StatusCode::SERVICE_UNAVAILABLE, "busy"));
+        assert!(problem.detail.contains("full"), "{problem}");
+        writer.run(|conn| insert(conn, 3, 1_000)).await.unwrap();
+        assert_eq!(writer.run(count).await.unwrap(), 2);
+    }
 }

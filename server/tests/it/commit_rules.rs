@@ -392,3 +392,35 @@ async fn a_circle_made_by_two_devices_is_a_conflict() {
     let Outcome::Conflict { nodes } = &reply.outcomes[0] else { panic!("{reply:?}") };
     assert_eq!(nodes.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_at_once_have_one_order() {
+    let store = Store::new().await;
+    let device = store.device().await;
+    // All lanes want the same names, so of each name exactly one is taken.
+    let lanes: Vec<_> = (0..4)
+        .map(|_| {
+            let device = device.clone();
+            tokio::spawn(async move {
+                let mut revs = Vec::new();
+                for round in 0..25 {
+                    let group = vec![file(fresh(), ROOT, &format!("shared{round}"))];
+                    let reply = device.commit(vec![group]).await;
+                    if let [Outcome::Done { rev }] = reply.outcomes[..] {
+                        revs.push(rev);
+                    }
+                }
+                revs
+            })
+        })
+        .collect();
+    let mut revs = Vec::new();
+    for lane in lanes {
+        revs.extend(lane.await.unwrap());
+    }
+    revs.sort_unstable();
+    assert_eq!(revs, (1..=25).collect::<Vec<_>>());
+    let log = device.changes(0).await;
+    assert_eq!(log.commits.iter().map(|entry| entry.rev).collect::<Vec<_>>(), revs);
+    assert_eq!(device.snapshot(100).await.0.len(), 25);
+}
