@@ -8,4 +8,7 @@ mod store;
 mod workload;
 mod world;
 
+#[cfg(test)]
+mod scenarios;
+
 pub use world::{Config, Failure, Report, run};
