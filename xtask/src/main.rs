@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask <command>`. What each does is its help text.
 
 #[cfg(target_os = "linux")]
+mod bench;
+#[cfg(target_os = "linux")]
 mod dev;
 mod packages;
 mod report;
@@ -35,6 +37,13 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Measure the release build against baselines and write docs/benchmarks.md
+    #[cfg(target_os = "linux")]
+    Bench(bench::Options),
+    /// Clean up behind `bench`; started by it
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchKeeper { folder: PathBuf },
     /// Check the rules of the house that no compiler checks
     Tidy,
 }
@@ -56,6 +65,13 @@ fn execute() -> Result<()> {
         Command::Up => dev::up(&root),
         #[cfg(target_os = "linux")]
         Command::Down => dev::down(&root),
+        #[cfg(target_os = "linux")]
+        Command::Bench(options) => bench::bench(&root, &options),
+        #[cfg(target_os = "linux")]
+        Command::BenchKeeper { folder } => {
+            bench::keep(&folder);
+            Ok(())
+        }
         Command::Test { quick } => test::run(&root, quick),
         Command::Tidy => tidy::run(&root),
     }

@@ -72,6 +72,9 @@ impl Drive {
             self.commit(Change::PutNode(Box::new(row)));
         }
         for part in clean {
+            if let Some(flight) = self.tree.get_mut(ino).and_then(|inode| inode.flight.as_mut()) {
+                flight.dirty.insert(part);
+            }
             self.commit(Change::Wrote { ino, range: part, size, mtime });
         }
     }

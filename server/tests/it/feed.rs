@@ -118,11 +118,12 @@ async fn feeds_are_bounded_and_end_when_the_store_stops() {
     let mut waiting = tokio::spawn(ask(50).send());
     within(async {
         // Full: the held request is in. It may also have met a probe and been refused.
+        pause().await;
         while !full().await {
-            pause().await;
             if waiting.is_finished() {
                 waiting = tokio::spawn(ask(50).send());
             }
+            pause().await;
         }
     })
     .await;
