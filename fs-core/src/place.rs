@@ -80,15 +80,19 @@ impl Drive {
         }
         let origin = row.origin.clone()?;
         let parent = self.living(origin.parent)?;
-        if !self.vacate(&row, parent, &origin.name, &Rest::new()) {
+        // Its old name may be taken for good by now: then it comes back beside it.
+        let free = self.vacate(&row, parent, &origin.name, &Rest::new());
+        let beside =
+            if free { origin.name.clone() } else { self.conflict_name(parent, &origin.name) };
+        if self.tree.is_below(parent, row.ino) {
             return None;
         }
         let mut revived = row;
         revived.pending = revived.pending.without(Pending::TRASH);
         revived.parent = parent;
-        revived.name = origin.name.clone();
+        revived.name = beside;
         let ino = revived.ino;
-        self.invalidate(Stale::Entry { parent, name: origin.name.clone() });
+        self.invalidate(Stale::Entry { parent, name: revived.name.clone() });
         self.invalidate(Stale::Attrs(parent));
         self.put_remaining(revived);
         Some(ino)
@@ -161,6 +165,8 @@ impl Drive {
         entering.listed = false;
         self.commit(Change::PutNode(Box::new(entering)));
         for (child, name) in children {
+            let taken = self.tree.child(displaced, &name).is_some();
+            let name = if taken { self.conflict_name(displaced, &name) } else { name };
             self.place(child, displaced, &name);
         }
         self.invalidate(Stale::Entry { parent: row.parent, name: row.name.clone() });

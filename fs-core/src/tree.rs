@@ -260,6 +260,18 @@ impl Tree {
         }
     }
 
+    /// Whether the way up from `ino` does not end.
+    fn is_endless(&self, ino: Ino) -> bool {
+        let mut at = ino;
+        for _ in 0..=self.inodes.len() {
+            match self.inodes.get(&at) {
+                Some(inode) if inode.row.parent != Ino::NONE => at = inode.row.parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Whether the node or a folder above it is pinned.
     pub(crate) fn is_pinned(&self, ino: Ino) -> bool {
         let mut at = ino;
@@ -515,8 +527,8 @@ impl Tree {
                 if !dir.is_dir() {
                     return Err("a child of something that is no directory");
                 }
-                if !self.is_below(*ino, Ino::ROOT) {
-                    return Err("a cycle or a detached branch");
+                if self.is_endless(*ino) {
+                    return Err("a cycle");
                 }
             }
             if self.pending.contains(ino) == row.pending.is_none() {
