@@ -331,6 +331,10 @@ impl Drive {
         };
         let mut ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
         ids.extend(nodes.iter().map(|node| node.parent));
+        // Where nodes that were moved or removed here would go back to.
+        for id in ids.clone() {
+            ids.extend(self.homes(id));
+        }
         ids.retain(|id| self.tree.by_id(*id).is_none());
         if ids.is_empty() {
             return false;
@@ -339,6 +343,21 @@ impl Drive {
         self.tree.begin_load(None);
         self.local(Work::LoadInbox, Local::LoadIds(ids.into_iter().collect()));
         true
+    }
+
+    /// The directories in the cloud above a node that has no place here, as far as they are known.
+    fn homes(&self, id: NodeId) -> Vec<NodeId> {
+        let mut homes = Vec::new();
+        let mut at = id;
+        while let Some(inode) = self.tree.by_id(at) {
+            let Some(origin) = &inode.row.origin else { break };
+            if homes.contains(&origin.parent) {
+                break;
+            }
+            homes.push(origin.parent);
+            at = origin.parent;
+        }
+        homes
     }
 
     pub(crate) fn inbox_loaded(&mut self, rows: Result<Vec<Loaded>, FsError>) {
