@@ -253,10 +253,13 @@ impl Content {
 
     fn open_file(&self, ino: Ino, create: bool) -> io::Result<Option<File>> {
         let path = self.path(ino);
-        match platform::private_file().open(&path) {
-            Ok(file) => return Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        // A new file is made at once: every small file that is saved comes by here.
+        if !create || self.exists(ino) {
+            match platform::private_file().open(&path) {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
         if !create {
             return Ok(None);

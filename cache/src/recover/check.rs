@@ -70,6 +70,7 @@ impl Recovery<'_> {
             row.valid = Ranges::new();
         }
         row.valid.truncate(here.unwrap_or(0));
+        self.cut(node, &row, here)?;
         let end = row.dirty.iter().last().map_or(0, |range| range.end);
         let lacking = end > here.unwrap_or(0);
         if lacking && reported < REPORTS_MAX {
@@ -92,6 +93,18 @@ impl Recovery<'_> {
         }
         self.distrust(conn, Some(node), row)?;
         Ok(lacking)
+    }
+
+    /// Cuts a backing file that is longer than its row says: the bytes of a truncation whose record
+    /// came first, or of a write whose record never came. A file that grows later must show zeros
+    /// there.
+    fn cut(&self, node: &NodeRow, row: &ContentRow, here: Option<u64>) -> Result<(), Error> {
+        let ends = row.valid.iter().chain(row.dirty.iter()).map(|range| range.end);
+        let keep = ends.max().unwrap_or(0).max(node.size);
+        if here.is_some_and(|len| len > keep) {
+            self.content.truncate(row.ino, keep)?;
+        }
+        Ok(())
     }
 
     /// Writes a row that lost some of its valid ranges. If nothing of a file that the cloud has is

@@ -304,3 +304,17 @@ fn rows_that_make_no_sense_lead_to_a_new_index() {
         assert!(open(dir.path()).notices().is_empty(), "once is enough");
     }
 }
+
+#[test]
+fn a_backing_file_longer_than_its_row_is_cut() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    store.queue(Seq(1), vec![put(node(1, 0, "")), put(created(2, 1, "new")), wrote(2, 0, 5)]);
+    store.journal(Seq(1)).unwrap();
+    store.write(Ino(2), 0, b"known and never recorded").unwrap();
+    drop(store);
+    let store = open(dir.path());
+    store.recover().unwrap();
+    let read = store.read(Ino(2), Range::new(0, 12)).unwrap();
+    assert_eq!(&read[..], b"known\0\0\0\0\0\0\0");
+}
