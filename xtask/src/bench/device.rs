@@ -1,0 +1,151 @@
+//! A device of a row: a home of its own, one drive, one mountpoint.
+
+use super::{Bench, output, server::Server};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// Name of the drive.
+const DRIVE: &str = "bench";
+const PATIENCE: Duration = Duration::from_secs(600);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Device<'a> {
+    bench: &'a Bench,
+    home: PathBuf,
+    pub(super) mountpoint: PathBuf,
+}
+
+impl<'a> Device<'a> {
+    fn new(bench: &'a Bench, place: &str) -> Result<Device<'a>> {
+        let place = bench.place(place)?;
+        let mountpoint = place.join("mnt");
+        fs::create_dir_all(&mountpoint).context("making the mountpoint")?;
+        Ok(Device { bench, home: place.join("home"), mountpoint })
+    }
+
+    /// The first device of a new drive on `server`.
+    pub(super) fn create(bench: &'a Bench, place: &str, server: &Server) -> Result<Device<'a>> {
+        let device = Device::new(bench, place)?;
+        let (url, code) = (server.url(), server.setup_code()?);
+        let create = ["drive", "create", DRIVE, "--server", &url, "--setup-code-file"];
+        output(device.meshdrive().args(create).arg(code))?;
+        Ok(device)
+    }
+
+    /// One more device of this device's drive, that sees the store at `url`.
+    pub(super) fn invite(&self, place: &str, url: &str) -> Result<Device<'a>> {
+        let device = Device::new(self.bench, place)?;
+        let invited = output(self.meshdrive().args(["drive", "invite", DRIVE, "--json"]))?;
+        let invited: serde_json::Value = serde_json::from_str(&invited)?;
+        let code = invited["code"].as_str().context("the join code")?;
+        let join = ["drive", "join", DRIVE, "--server", url];
+        output(device.meshdrive().args(join).env("MESHDRIVE_JOIN_CODE", code))?;
+        Ok(device)
+    }
+
+    pub(super) fn meshdrive(&self) -> Command {
+        let mut command = Command::new(&self.bench.program);
+        command.env("MESHDRIVE_HOME", &self.home).current_dir(&self.bench.folder);
+        command
+    }
+
+    pub(super) fn mount(&self) -> Result<()> {
+        self.bench.keeper.mount(&self.mountpoint)?;
+        output(self.meshdrive().args(["mount", DRIVE]).arg(&self.mountpoint))?;
+        self.bench.keeper.process(u32::try_from(self.pid()?)?)
+    }
+
+    /// Mounts and waits until the whole tree is known.
+    pub(super) fn mount_whole(&self) -> Result<()> {
+        self.mount()?;
+        self.wait("the whole tree is known", |status| status["complete"] == true)
+    }
+
+    pub(super) fn unmount(&self) -> Result<()> {
+        output(self.meshdrive().args(["unmount", DRIVE])).map(drop)
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        output(self.meshdrive().args(["sync", DRIVE])).map(drop)
+    }
+
+    /// Drops all local contents, and makes sure of it.
+    pub(super) fn evict(&self) -> Result<()> {
+        output(self.meshdrive().args(["evict", DRIVE]))?;
+        self.wait("nothing is local", |status| status["cached_bytes"] == 0)
+    }
+
+    pub(super) fn status(&self) -> Result<serde_json::Value> {
+        // Its exit status says whether something is unsent, which is no failure here.
+        let answer = self.meshdrive().args(["status", DRIVE, "--json"]).output()?;
+        let said = String::from_utf8_lossy(&answer.stderr);
+        serde_json::from_slice(&answer.stdout).with_context(|| format!("status: {said}"))
+    }
+
+    pub(super) fn wait(&self, what: &str, done: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let status = self.status()?;
+            if done(&status) {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("waited in vain until {what}; status: {status}");
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    pub(super) fn pid(&self) -> Result<i32> {
+        let pid = self.status()?["pid"].as_i64().context("the daemon's pid")?;
+        Ok(i32::try_from(pid)?)
+    }
+
+    /// Memory of the daemon in MiB: now, and the most it ever was.
+    pub(super) fn memory(&self) -> Result<(u64, u64)> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let field = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        };
+        let (now, most) = (field("VmRSS:"), field("VmHWM:"));
+        Ok((now.context("VmRSS")? / 1024, most.context("VmHWM")? / 1024))
+    }
+
+    pub(super) fn credentials(&self) -> PathBuf {
+        self.home.join(format!("config/drives/{DRIVE}.credentials"))
+    }
+
+    /// A field of the credentials file.
+    pub(super) fn credential(&self, name: &str) -> Result<String> {
+        let text = fs::read_to_string(self.credentials())?;
+        let value = text.lines().find_map(|line| {
+            let (found, value) = line.split_once('=')?;
+            (found.trim() == name).then(|| value.trim().to_owned())
+        });
+        value.with_context(|| format!("no `{name}` in the credentials"))
+    }
+
+    /// Fills the drive through the store alone: `folders` folders with `files` files each.
+    pub(super) fn load(&self, folders: u64, files: u64) -> Result<()> {
+        let counts = [folders.to_string(), files.to_string()];
+        output(Command::new(&self.bench.loader).arg(self.credentials()).args(counts)).map(drop)
+    }
+
+    pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.mountpoint.join(name)
+    }
+}
+
+impl Drop for Device<'_> {
+    fn drop(&mut self) {
+        // What is left after that the keeper ends.
+        let _ = self.meshdrive().args(["unmount", DRIVE, "--keep-pending"]).output();
+    }
+}

@@ -1,0 +1,75 @@
+//! The rows: each a kind of work, its baseline and what it should reach.
+
+mod close;
+mod copy_in;
+mod copy_out;
+mod edit;
+mod mount;
+mod read;
+mod rename;
+mod stat;
+
+use super::{Bench, output, table::Line};
+use anyhow::Result;
+use std::{path::Path, process::Command};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(super) enum Row {
+    Read,
+    CopyIn,
+    CopyOut,
+    Edit,
+    Stat,
+    Mount,
+    Rename,
+    Close,
+}
+
+impl Row {
+    pub(super) const ALL: &[Row] = &[
+        Row::Read,
+        Row::CopyIn,
+        Row::CopyOut,
+        Row::Edit,
+        Row::Stat,
+        Row::Mount,
+        Row::Rename,
+        Row::Close,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Row::Read => "read",
+            Row::CopyIn => "copy-in",
+            Row::CopyOut => "copy-out",
+            Row::Edit => "edit",
+            Row::Stat => "stat",
+            Row::Mount => "mount",
+            Row::Rename => "rename",
+            Row::Close => "close",
+        }
+    }
+
+    pub(super) fn run(self, bench: &Bench) -> Result<Vec<Line>> {
+        match self {
+            Row::Read => read::run(bench),
+            Row::CopyIn => copy_in::run(bench),
+            Row::CopyOut => copy_out::run(bench),
+            Row::Edit => edit::run(bench),
+            Row::Stat => stat::run(bench),
+            Row::Mount => mount::run(bench),
+            Row::Rename => rename::run(bench),
+            Row::Close => close::run(bench),
+        }
+    }
+}
+
+/// `cp -r`, as people do it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    output(Command::new("cp").arg("-r").arg(from).arg(to)).map(drop)
+}
+
+/// Makes the next slice start without the last one's write-back.
+fn settle_disk() -> Result<()> {
+    output(&mut Command::new("sync")).map(drop)
+}
