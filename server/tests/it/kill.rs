@@ -14,7 +14,6 @@ const DIR: &str = "MESHDRIVE_TEST_STORE_DIR";
 
 /// Not a test of its own: the process that gets killed.
 #[test]
-#[ignore = "started by the test below"]
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -35,7 +34,7 @@ struct Process {
 impl Process {
     fn start(dir: &std::path::Path) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["kill::child", "--exact", "--ignored", "--nocapture"])
+            .args(["kill::child", "--exact", "--nocapture"])
             .env(DIR, dir)
             .stdout(Stdio::piped())
             .spawn()

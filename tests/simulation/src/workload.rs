@@ -311,6 +311,25 @@ pub(crate) fn listen(device: &mut Device, user: &mut User) -> Result<(), String>
     Ok(())
 }
 
+/// What was read must be what this user wrote, as far as that is known.
+fn judge_read(
+    device: &Device,
+    user: &User,
+    (ino, offset, len): (Ino, u64, u64),
+    result: Result<Response, FsError>,
+) -> Result<(), String> {
+    let (Ok(Response::Data(bytes)), Some(shadow)) = (result, user.shadow.get(&ino)) else {
+        return Ok(());
+    };
+    let start = (offset as usize).min(shadow.len());
+    let end = (start + len as usize).min(shadow.len());
+    if bytes == shadow[start..end] {
+        return Ok(());
+    }
+    let (number, ino) = (device.number, ino.0);
+    Err(format!("device {number}: inode {ino} read {start}..{end}: not what was written"))
+}
+
 fn judge(
     device: &mut Device,
     user: &mut User,
@@ -356,16 +375,7 @@ fn judge(
         }
         (Asked::Read { ino, offset, len }, result) => {
             user.busy.remove(&ino);
-            if let (Ok(Response::Data(bytes)), Some(shadow)) = (result, user.shadow.get(&ino)) {
-                let start = (offset as usize).min(shadow.len());
-                let end = (start + len as usize).min(shadow.len());
-                if bytes != shadow[start..end] {
-                    let (number, ino) = (device.number, ino.0);
-                    return Err(format!(
-                        "device {number}: inode {ino} read {start}..{end}: not what was written"
-                    ));
-                }
-            }
+            judge_read(device, user, (ino, offset, len), result)?;
         }
         (Asked::Remove, _) => {
             // What was removed here on purpose need not be kept.
