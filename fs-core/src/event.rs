@@ -99,7 +99,7 @@ impl Default for Limits {
             read_deadline_ms: 30_000,
             offline_deadline_ms: 3_000,
             settle_ms: 250,
-            idle_nodes: 200_000,
+            idle_nodes: 50_000,
             fetches: 16,
             read_ahead: 16 << 20,
             owner: crate::Owner { uid: 0, gid: 0 },

@@ -300,7 +300,9 @@ impl Drive {
             self.apply_news(news);
         }
         let room = self.inbox.news.len() < NEWS_MAX;
-        let idle = !self.inbox.asking && self.inbox.next_try.is_none();
+        // While a commit is out the head is most likely our own: its outcome will tell.
+        let idle =
+            !self.inbox.asking && self.inbox.next_try.is_none() && !self.uploads.is_committing();
         if self.inbox.is_behind()
             && room
             && idle

@@ -5,7 +5,7 @@ use crate::drive::Drive;
 use crate::jobs::Work;
 use crate::outcome::same_attrs;
 use crate::{
-    Attrs, Change, Ino, Local, Name, NodeId, NodeRow, Origin, Pending, Range, RemoteCommit,
+    Attrs, Change, Ino, Kind, Local, Name, NodeId, NodeRow, Origin, Pending, Range, RemoteCommit,
     RemoteNode, Rev, Stale,
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
@@ -62,6 +62,9 @@ impl Drive {
         if self.inbox.buried(remote.id).is_some_and(|rev| rev >= remote.meta_rev) {
             return;
         }
+        if self.become_remote(remote) {
+            return;
+        }
         let ino = self.new_ino();
         let row = NodeRow {
             ino,
@@ -80,6 +83,30 @@ impl Drive {
             gone: false,
         };
         self.settle_place(row, (remote.parent, &remote.name), rest);
+    }
+
+    /// A folder made here and elsewhere under one name is one folder: ours takes the cloud's
+    /// identity and keeps its inode, which programs may be working in.
+    fn become_remote(&mut self, remote: &RemoteNode) -> bool {
+        if remote.kind != Kind::Dir {
+            return false;
+        }
+        let Some(parent) = self.living(remote.parent) else { return false };
+        let ours = self.tree.child(parent, &remote.name).map(|inode| inode.row.clone());
+        let made_here = |row: &NodeRow| row.kind == Kind::Dir && row.pending.has(Pending::CREATE);
+        let Some(mut row) = ours.filter(made_here) else { return false };
+        let ino = row.ino;
+        row.id = remote.id;
+        row.attrs = remote.attrs.clone();
+        row.meta_rev = remote.meta_rev;
+        row.pending = Pending::NONE;
+        row.origin = None;
+        row.listed = false;
+        self.commit(Change::PutNode(Box::new(row)));
+        self.settled(ino);
+        self.invalidate(Stale::Attrs(ino));
+        self.recall(ino, &Rest::new());
+        true
     }
 
     fn merge_known(&mut self, row: NodeRow, remote: &RemoteNode, rest: &Rest<'_>) {
@@ -196,6 +223,7 @@ impl Drive {
         if row.parent != Ino::NONE {
             self.invalidate(Stale::Entry { parent: row.parent, name: row.name.clone() });
             self.invalidate(Stale::Attrs(row.parent));
+            self.invalidate(Stale::Attrs(ino)); // open handles see that it has no link any more
         }
         row.parent = Ino::NONE;
         row.name = Name::none();

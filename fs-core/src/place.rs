@@ -39,7 +39,7 @@ impl Drive {
     }
 
     /// A directory has its place: what waited for it in limbo comes to light.
-    fn recall(&mut self, dir: Ino, rest: &Rest<'_>) {
+    pub(crate) fn recall(&mut self, dir: Ino, rest: &Rest<'_>) {
         let Some(id) = self.tree.get(dir).filter(|inode| inode.is_dir()).map(|inode| inode.row.id)
         else {
             return;

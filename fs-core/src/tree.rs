@@ -149,7 +149,8 @@ pub(crate) struct Weight {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    inodes: BTreeMap<Ino, Inode>,
+    /// Boxed: a search tree of large values is mostly air.
+    inodes: BTreeMap<Ino, Box<Inode>>,
     ids: BTreeMap<NodeId, Ino>,
     pending: BTreeSet<Ino>,
     /// Where the cloud has nodes that are elsewhere (or nowhere) here.
@@ -166,20 +167,19 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn get(&self, ino: Ino) -> Option<&Inode> {
-        self.inodes.get(&ino)
+        self.inodes.get(&ino).map(|inode| &**inode)
     }
 
     pub(crate) fn get_mut(&mut self, ino: Ino) -> Option<&mut Inode> {
-        self.inodes.get_mut(&ino)
+        self.inodes.get_mut(&ino).map(|inode| &mut **inode)
     }
 
     pub(crate) fn by_id(&self, id: NodeId) -> Option<&Inode> {
-        self.inodes.get(self.ids.get(&id)?)
+        self.get(*self.ids.get(&id)?)
     }
 
     pub(crate) fn child(&self, parent: Ino, name: &Name) -> Option<&Inode> {
-        let ino = self.inodes.get(&parent)?.children.get(name)?;
-        self.inodes.get(ino)
+        self.get(*self.inodes.get(&parent)?.children.get(name)?)
     }
 
     pub(crate) fn pending(&self) -> &BTreeSet<Ino> {
@@ -226,7 +226,7 @@ impl Tree {
     }
 
     pub(crate) fn inodes(&self) -> impl Iterator<Item = &Inode> {
-        self.inodes.values()
+        self.inodes.values().map(|inode| &**inode)
     }
 
     /// The path of a node below the root, components joined by `/`; empty for the root.
@@ -404,7 +404,7 @@ impl Tree {
         if weight != Weight::default() {
             self.cached.insert(ino);
         }
-        self.inodes.insert(ino, inode);
+        self.inodes.insert(ino, Box::new(inode));
         self.link(ino);
     }
 
@@ -431,7 +431,7 @@ impl Tree {
             dir.subdirs += u32::from(is_dir);
             if let Some(other) = before
                 && other != ino
-                && self.inodes.get(&other).is_some_and(Inode::is_dir)
+                && self.inodes.get(&other).is_some_and(|other| other.is_dir())
                 && let Some(dir) = self.inodes.get_mut(&parent)
             {
                 dir.subdirs = dir.subdirs.saturating_sub(1);

@@ -30,7 +30,11 @@ const OPEN_SETTLE_MS: u64 = 5_000;
 /// Milliseconds before a file with a temporary name is sent: most never live that long.
 const TEMPORARY_SETTLE_MS: u64 = 60_000;
 /// Milliseconds between two rounds while changes keep coming: they gather into fewer requests.
+/// Longer while many are made at once, when nobody waits for a single one.
 const GATHER_MS: u64 = 200;
+const GATHER_BULK_MS: u64 = 1_000;
+/// Operations in a commit from which on it counts as bulk.
+const BULK_OPS: usize = 100;
 /// Milliseconds to wait after a failed round, and at most after many.
 const BACKOFF_MS: u64 = 500;
 const BACKOFF_MAX_MS: u64 = 30_000;
@@ -81,6 +85,8 @@ pub(crate) struct Uploads {
     attention: BTreeMap<Ino, String>,
     resend: VecDeque<Flight>,
     not_before: Mono,
+    /// Rounds with room left wait until then for more.
+    gather_until: Mono,
     failures: u32,
     pub(crate) paused: bool,
     pub(crate) trouble: String,
@@ -98,6 +104,7 @@ impl Default for Uploads {
             attention: BTreeMap::new(),
             resend: VecDeque::new(),
             not_before: Mono(0),
+            gather_until: Mono(0),
             failures: 0,
             paused: false,
             trouble: String::new(),
@@ -141,6 +148,8 @@ impl Uploads {
         }
         let due = self.due.first().map(|(at, _)| *at);
         let resend = (!self.resend.is_empty()).then_some(self.not_before);
+        let gathered = self.gather_until.max(self.not_before);
+        let due = due.map(|at| at.max(gathered));
         due.into_iter().chain(resend).min().map(|at| at.max(self.not_before))
     }
 
@@ -190,6 +199,7 @@ impl Uploads {
 
     /// Sends everything as soon as possible.
     pub(crate) fn hurry(&mut self) {
+        self.gather_until = Mono(0);
         let all: Vec<Ino> = self.when.keys().copied().collect();
         for ino in all {
             self.hasten(ino, Mono(0));
@@ -223,7 +233,8 @@ impl Drive {
         if inode.row.pending.is_none() {
             return;
         }
-        let rewritten = inode.is_file() && inode.row.pending.has(Pending::CONTENT);
+        let unsent = Pending::CREATE.with(Pending::CONTENT);
+        let rewritten = inode.is_file() && inode.row.pending.has(unsent);
         let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
         let mut settle = self.limits.settle_ms << doublings;
         if rewritten && inode.writers > 0 {
@@ -282,6 +293,7 @@ impl Drive {
         for ino in &waiting {
             self.uploads.hasten(*ino, self.now.mono);
         }
+        self.uploads.gather_until = Mono(0);
         self.uploads.barriers.push(Barrier { ticket, waiting });
     }
 
@@ -293,6 +305,14 @@ impl Drive {
         idle && !held && (resend || self.inbox.is_connected() && !self.inbox.is_behind())
     }
 
+    /// A round just went and the next one has room left: more is likely to come.
+    fn is_gathering(&self) -> bool {
+        let now = self.now.mono;
+        now < self.uploads.gather_until
+            && self.uploads.barriers.is_empty()
+            && self.uploads.ready(now).take(OPS_MAX).count() < OPS_MAX
+    }
+
     /// Starts the next round if one is due.
     pub(crate) fn advance_uploads(&mut self) {
         if !self.can_upload() || self.now.mono < self.uploads.not_before {
@@ -300,6 +320,9 @@ impl Drive {
         }
         if let Some(flight) = self.uploads.resend.pop_front() {
             self.send(Box::new(flight));
+            return;
+        }
+        if self.is_gathering() {
             return;
         }
         let chosen = self.choose();
@@ -496,11 +519,9 @@ impl Drive {
                 self.settle_flight(&flight, &outcomes);
                 self.commit(Change::DropFlight(flight.request));
                 self.end_flight(&flight.items);
-                if self.uploads.ready(self.now.mono).take(OPS_MAX).count() < OPS_MAX / 2
-                    && self.uploads.barriers.is_empty()
-                {
-                    self.uploads.not_before = self.now.mono.plus_millis(GATHER_MS);
-                }
+                let bulk = flight.items.len() > BULK_OPS;
+                let pause = if bulk { GATHER_BULK_MS } else { GATHER_MS };
+                self.uploads.gather_until = self.now.mono.plus_millis(pause);
                 self.evict_for(0);
                 self.wake(crate::faults::Wake::Space);
             }

@@ -166,7 +166,13 @@ impl Drive {
             .filter(|ino| self.tree.is_below(**ino, root) && self.can_evict(**ino))
             .copied()
             .collect();
-        below.into_iter().map(|ino| self.evict(ino)).sum()
+        below
+            .into_iter()
+            .map(|ino| {
+                self.invalidate(Stale::Data(ino)); // the kernel's copy goes too
+                self.evict(ino)
+            })
+            .sum()
     }
 
     /// An old version becomes the content again: a new version whose bytes are the old one's, so
