@@ -62,13 +62,15 @@ pub(crate) struct Call {
     media: &'static str,
     /// Bytes of an answer that are read at most.
     limit: usize,
+    /// Bytes that the answer is likely to have, for its buffer.
+    likely: usize,
     wait: Duration,
 }
 
 impl Call {
     fn new(method: Method, path: String, body: Bytes) -> Call {
         let limit = protocol::limits::BODY_BYTES;
-        Call { method, path, body, media: CBOR, limit, wait: IDLE_TIMEOUT }
+        Call { method, path, body, media: CBOR, limit, likely: 0, wait: IDLE_TIMEOUT }
     }
 
     pub(crate) fn get(path: String) -> Call {
@@ -91,6 +93,10 @@ impl Call {
 
     pub(crate) fn limit(self, limit: usize) -> Call {
         Call { limit, ..self }
+    }
+
+    pub(crate) fn likely(self, likely: usize) -> Call {
+        Call { likely, ..self }
     }
 }
 
@@ -163,12 +169,20 @@ impl Client {
 
     /// Makes a request and returns the bytes of its answer, all of them. `media`: what it must be.
     pub(crate) async fn bytes(&self, call: Call, media: &str) -> Result<Vec<u8>, CloudError> {
+        let bounds = (call.limit, call.likely);
         let what = self.name(&call);
-        let limit = call.limit;
+        let mut response = self.open(call, media).await?;
+        self.read(&mut response, bounds, &what).await
+    }
+
+    /// Makes a request and returns its answer, of which only the head has been read.
+    pub(crate) async fn open(&self, call: Call, media: &str) -> Result<Response, CloudError> {
+        let what = self.name(&call);
         let mut response = self.send(call, &what).await?;
         let status = response.status();
         if !status.is_success() {
-            let body = self.read(&mut response, PROBLEM_BYTES, &what).await.unwrap_or_default();
+            let body = self.read(&mut response, (PROBLEM_BYTES, 0), &what).await;
+            let body = body.unwrap_or_default();
             return Err(problem::from_answer(&what, status, response.headers(), &body));
         }
         let found = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -177,7 +191,7 @@ impl Client {
         {
             return Err(captive(&what));
         }
-        self.read(&mut response, limit, &what).await
+        Ok(response)
     }
 
     async fn send(&self, call: Call, what: &str) -> Result<Response, CloudError> {
@@ -237,11 +251,11 @@ impl Client {
     async fn read(
         &self,
         response: &mut Response,
-        limit: usize,
+        (limit, likely): (usize, usize),
         what: &str,
     ) -> Result<Vec<u8>, CloudError> {
         // What the other side announces is a hint for the buffer, never trusted.
-        let announced = response.content_length().unwrap_or(0).min(limit as u64);
+        let announced = response.content_length().unwrap_or(likely as u64).min(limit as u64);
         let mut body = Vec::with_capacity(announced as usize);
         loop {
             let part = tokio::time::timeout(IDLE_TIMEOUT, response.chunk())

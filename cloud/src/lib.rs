@@ -9,6 +9,7 @@ mod commit;
 mod credentials;
 mod draft;
 mod faulty;
+mod feed;
 mod fetch;
 #[cfg(test)]
 mod formats;

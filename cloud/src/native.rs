@@ -3,6 +3,7 @@
 use crate::chunker::Chunker;
 use crate::client::{Client, ClientOptions, Traffic};
 use crate::credentials::Credentials;
+use crate::feed::Feed;
 use crate::keys::{ChunkId, Keys};
 use crate::manifest::{Body, Extent};
 use crate::params::DriveParams;
@@ -43,6 +44,7 @@ pub(crate) struct Native {
     pub(crate) known: Recent<ChunkId, ()>,
     pub(crate) large_stages: Semaphore,
     pub(crate) small_stages: Semaphore,
+    pub(crate) feed: Feed,
 }
 
 impl NativeStore {
@@ -70,6 +72,7 @@ impl NativeStore {
             known: Recent::new(KNOWN_CHUNKS),
             large_stages: Semaphore::new(LARGE_STAGES),
             small_stages: Semaphore::new(SMALL_STAGES),
+            feed: Feed::default(),
         })))
     }
 

@@ -3,7 +3,7 @@
 use crate::chunk;
 use crate::client::Call;
 use crate::fetch::{Want, stopped};
-use crate::keys::{ChunkId, Refused};
+use crate::keys::{ChunkId, Refused, TAG_BYTES};
 use crate::native::Native;
 use bytes::Bytes;
 use fs_core::{CloudError, CloudErrorKind};
@@ -98,8 +98,15 @@ impl Native {
         };
         let query = wire::ReadPieces { pieces: pieces.iter().map(piece).collect() };
         let call = Call::post(format!("{}/chunks/read", self.path), encode(&query));
-        self.client.bytes(call.limit(ANSWER_BYTES), FRAMES).await
+        let likely = pieces.iter().map(likely_bytes).sum();
+        self.client.bytes(call.limit(ANSWER_BYTES).likely(likely), FRAMES).await
     }
+}
+
+/// Bytes of the frame of a piece, if it does not shrink: a guess that saves moving a growing answer.
+fn likely_bytes(piece: &Piece) -> usize {
+    const AROUND: usize = 256;
+    usize::from(piece.count) * (SEGMENT_PLAIN_BYTES + TAG_BYTES) + AROUND
 }
 
 /// Finds the frames in an answer.

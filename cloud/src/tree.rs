@@ -11,11 +11,7 @@ use protocol::limits::{
     OPS_PER_COMMIT, PAGE_COMMIT_NODES, PAGE_COMMITS, PAGE_NODES, TRASH_NODES, VERSIONS_LISTED,
 };
 use protocol::wire;
-use std::time::Duration;
 
-/// Seconds that the server is asked to hold a poll for the head. Long enough to cost nothing, short
-/// enough for the proxies that cut quiet connections after a minute.
-const HEAD_WAIT_SECS: u64 = 45;
 /// Nodes that one commit can touch: of each op the node, who had the name, and two parents.
 const NODES_PER_COMMIT: usize = 4 * OPS_PER_COMMIT;
 
@@ -89,13 +85,6 @@ impl Native {
             return Err(self.corrupt("the log says that there is more and gives nothing"));
         }
         Ok((commits, Rev(page.head)))
-    }
-
-    pub(crate) async fn wait_head(&self, seen: Rev) -> Result<Rev, CloudError> {
-        let path = format!("{}/feed?since={}&wait={HEAD_WAIT_SECS}", self.path, seen.0);
-        let call = Call::get(path).held(Duration::from_secs(HEAD_WAIT_SECS));
-        let drive = self.client.call(call, decode::<wire::Drive>).await?;
-        Ok(Rev(drive.head))
     }
 
     pub(crate) async fn versions(&self, id: NodeId) -> Result<Vec<Version>, CloudError> {

@@ -216,6 +216,28 @@ async fn the_head_is_heard_of_as_soon_as_it_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn news_of_the_head_costs_one_request_however_much_there_is() {
+    let mut world = World::new().await;
+    let store = world.stranger();
+    let mut seen = Rev(0);
+    for number in 0..5 {
+        let name = format!("d{number}");
+        let rev = world.done(vec![create(new_node(), NodeId::ROOT, &name, Kind::Dir, None)]).await;
+        while seen < rev {
+            seen = store.wait_head(seen).await.unwrap();
+        }
+        assert_eq!(seen, rev);
+    }
+    assert_eq!(store.traffic().requests, 1);
+    // A head that is known to be further on than the store's, as after a restored backup.
+    assert_eq!(world.stranger().wait_head(Rev(seen.0 + 9)).await.unwrap(), seen);
+
+    world.server.take().unwrap().stop().await;
+    let error = store.wait_head(seen).await.unwrap_err();
+    assert_eq!(error.kind, CloudErrorKind::Offline, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_gone_is_offline() {
     let mut world = World::new().await;
     let store = world.stranger();
