@@ -1,5 +1,6 @@
 //! The verbs: each builds a request and hands it to the port together with its reply.
 
+use crate::acl;
 use crate::answer::{self, Refuse};
 use crate::convert::{
     allocate_mode, made_kind, open_flags, owner, permissions, rename_flags, set_time,
@@ -77,6 +78,16 @@ fn handle(number: FileHandle) -> HandleId {
 
 fn xattr_name(name: &OsStr) -> Vec<u8> {
     name.as_bytes().to_vec()
+}
+
+/// How it is said that a node lacks an attribute. `ls -l` asks every file for its label and its ACL
+/// until it hears that this file system has no such thing, which is true: what is stored under these
+/// names comes back, and nobody acts upon it.
+fn absence(name: &OsStr) -> FsError {
+    const NOT_ACTED_UPON: [&[u8]; 3] =
+        [b"security.selinux", b"system.posix_acl_access", b"system.posix_acl_default"];
+    let unsupported = NOT_ACTED_UPON.contains(&name.as_bytes());
+    if unsupported { FsError::Unsupported } else { FsError::NoAttribute }
 }
 
 impl Filesystem for Translator {
@@ -480,14 +491,23 @@ impl Filesystem for Translator {
     ) {
         let create = flags & libc::XATTR_CREATE != 0;
         let replace = flags & libc::XATTR_REPLACE != 0;
+        let means = acl::meaning(value).filter(|_| name.as_bytes() == acl::ACCESS);
         let (ino, name, value) = (ino(node), xattr_name(name), value.to_vec());
         let request = Ask::Setxattr { ino, name, value, create, replace };
-        self.port.submit(request, answer::done(reply));
+        match means {
+            Some(means) => acl::set(&self.port, (ino, means), request, answer::done(reply)),
+            None => self.port.submit(request, answer::done(reply)),
+        }
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        let (absent, answer) = (absence(name), answer::xattr(reply, room));
         let request = Ask::Getxattr { ino: ino(node), name: xattr_name(name) };
-        self.port.submit(request, answer::xattr(reply, room));
+        self.port.submit(request, move |found| {
+            answer(
+                found.map_err(|error| if error == FsError::NoAttribute { absent } else { error }),
+            );
+        });
     }
 
     fn listxattr(&self, _: &Request, node: INodeNo, room: u32, reply: ReplyXattr) {

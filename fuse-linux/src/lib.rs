@@ -1,5 +1,6 @@
 //! FUSE requests to and from the core: translation only.
 
+mod acl;
 mod answer;
 mod attach;
 mod convert;
