@@ -15,6 +15,8 @@ struct Counts {
     /// Index of the count that new replies are added to.
     current: usize,
     sending: [usize; 2],
+    /// Someone waits. Waking nobody would cost every reply a call into the kernel.
+    waiting: bool,
 }
 
 /// Counts replies that are decided and not yet sent, in two generations.
@@ -51,6 +53,7 @@ impl Fence {
                 tracing::warn!("a reply takes long to send; invalidations go ahead of it");
                 return;
             }
+            counts.waiting = true;
             let woken = self.idle.wait_timeout(counts, left);
             counts = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -70,7 +73,7 @@ impl Drop for Sending {
     fn drop(&mut self) {
         let mut counts = self.fence.lock();
         counts.sending[self.generation] -= 1;
-        if counts.sending[self.generation] == 0 {
+        if counts.sending[self.generation] == 0 && std::mem::take(&mut counts.waiting) {
             drop(counts);
             self.fence.idle.notify_all();
         }
