@@ -1,7 +1,7 @@
 //! A device of a row: a home of its own, one drive, one mountpoint.
 
 use super::{Bench, output, server::Server};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -75,10 +75,12 @@ impl<'a> Device<'a> {
         output(self.meshdrive().args(["sync", DRIVE])).map(drop)
     }
 
-    /// Drops all local contents, and makes sure of it.
-    pub(super) fn evict(&self) -> Result<()> {
-        output(self.meshdrive().args(["evict", DRIVE]))?;
-        self.wait("nothing is local", |status| status["cached_bytes"] == 0)
+    /// # Errors
+    /// When a byte of content is local.
+    pub(super) fn expect_nothing_local(&self) -> Result<()> {
+        let cached = self.status()?["cached_bytes"].as_u64();
+        ensure!(cached == Some(0), "{cached:?} bytes are local");
+        Ok(())
     }
 
     pub(super) fn status(&self) -> Result<serde_json::Value> {

@@ -39,7 +39,8 @@ impl Http {
 
     fn get(&mut self, path: &str, token: Option<&str>, mut take: impl FnMut(&[u8])) -> Result<()> {
         let who = token.map(|token| format!("authorization: Bearer {token}\r\n"));
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: {}\r\nmeshdrive-protocol: 1.0\r\n", self.address);
         let head = head + &who.unwrap_or_default() + "\r\n";
         self.stream.get_mut().write_all(head.as_bytes())?;
         let mut left = self.head().with_context(|| format!("GET {path}"))?;

@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// A tenth of the work, to see that everything runs; the table is printed and not written
     #[arg(long)]
     quick: bool,
+    /// Use the programs as they were built last
+    #[arg(long)]
+    built: bool,
     /// Where stores, devices and the baseline's files are put (and removed again); should be ext4
     /// [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
@@ -116,7 +119,9 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
 
 fn prepare(root: &Path, options: &Options) -> Result<Bench> {
     let build = ["build", "--release", "--package", "meshdrive", "--package", "meshdrive-tests"];
-    run(cargo(root).args(build).args(["--bin", "meshdrive", "--bin", "load"]))?;
+    if !options.built {
+        run(cargo(root).args(build).args(["--bin", "meshdrive", "--bin", "load"]))?;
+    }
     let metadata = cargo_metadata::MetadataCommand::new()
         .current_dir(root)
         .no_deps()
