@@ -9,12 +9,7 @@ use crate::{
     Change, Cloud, CloudError, CloudErrorKind, ContentRef, FsError, HandleId, Ino, Job, Local,
     Mono, Name, Range, Ranges,
 };
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, BTreeSet},
-    format,
-    vec::Vec,
-};
+use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
 use bytes::Bytes;
 use lru::LruCache;
 
@@ -63,8 +58,8 @@ pub(crate) struct Hydration {
     runs: BTreeMap<Ino, SmallRun>,
     pub(crate) disk_free: Option<u64>,
     pub(crate) retry_at: Option<Mono>,
-    /// Files of which a part arrived while its range was being worked on, and was let go.
-    skipped: BTreeSet<Ino>,
+    /// Parts that arrived while their range was being worked on, and were let go.
+    skipped: BTreeMap<Ino, Ranges>,
 }
 
 impl Default for Hydration {
@@ -77,7 +72,7 @@ impl Default for Hydration {
             runs: BTreeMap::new(),
             disk_free: None,
             retry_at: None,
-            skipped: BTreeSet::new(),
+            skipped: BTreeMap::new(),
         }
     }
 }
@@ -92,6 +87,7 @@ impl Hydration {
         self.used.pop(&ino);
         self.passing.remove(&ino);
         self.inflight.remove(&ino);
+        self.skipped.remove(&ino);
         self.runs.remove(&ino);
     }
 
@@ -135,6 +131,17 @@ impl Hydration {
     fn end(&mut self, ino: Ino, range: Range) {
         self.fetches = self.fetches.saturating_sub(1);
         self.unmark(ino, range);
+    }
+
+    /// Whether some of `range` was let go, which is forgotten now.
+    fn was_skipped(&mut self, ino: Ino, range: Range) -> bool {
+        let Some(parts) = self.skipped.get_mut(&ino) else { return false };
+        let some = parts.overlaps(range);
+        parts.remove(range);
+        if parts.is_empty() {
+            self.skipped.remove(&ino);
+        }
+        some
     }
 
     fn unmark(&mut self, ino: Ino, range: Range) {
@@ -259,18 +266,29 @@ impl Drive {
             return;
         }
         self.ensure_content(ino);
-        for range in gaps {
+        for range in self.idle_parts(ino, &gaps) {
             let Some(inode) = self.tree.get_mut(ino) else { return };
-            if inode.conflicts(range, true) {
-                self.hydration.skipped.insert(ino); // those who wait will ask again
-                continue;
-            }
             inode.begin(range, true);
             let from = usize::try_from(range.start - offset).unwrap_or(usize::MAX);
             let data = bytes.slice(from..from + range.len() as usize);
             let work = Work::Fill { ino, range, content };
             self.local(work, Local::Fill { ino, offset: range.start, data });
         }
+    }
+
+    /// The parts of `gaps` that nobody works on. The rest is let go: a neighbouring fetch is filling
+    /// it, or somebody writes there; those who wait will ask again.
+    fn idle_parts(&mut self, ino: Ino, gaps: &[Range]) -> Vec<Range> {
+        let Some(inode) = self.tree.get(ino) else { return Vec::new() };
+        let mut idle: Ranges = gaps.iter().copied().collect();
+        let busy: Vec<Range> = inode.busy.iter().map(|busy| busy.range).collect();
+        for range in busy {
+            for part in idle.within(range) {
+                self.hydration.skipped.entry(ino).or_default().insert(part);
+                idle.remove(part);
+            }
+        }
+        idle.iter().collect()
     }
 
     pub(crate) fn fill_done(
@@ -305,7 +323,7 @@ impl Drive {
         match result {
             Ok(()) => {
                 let Some(inode) = self.tree.get(ino) else { return };
-                let skipped = self.hydration.skipped.remove(&ino);
+                let skipped = self.hydration.was_skipped(ino, range);
                 let settled = !skipped && inode.busy.is_empty() && base_of(inode) == content;
                 let short = settled && !inode.absent(range).is_empty();
                 if short && !self.hydration.passing.contains_key(&ino) && !self.is_full() {

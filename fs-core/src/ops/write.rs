@@ -50,9 +50,24 @@ impl Drive {
         Ok(None)
     }
 
+    /// A new file without holes or clean bytes.
+    fn is_fresh(&self, ino: Ino) -> bool {
+        self.tree.get(ino).is_some_and(|inode| {
+            let row = &inode.row;
+            let whole = inode
+                .content
+                .as_ref()
+                .map_or(row.size == 0, |content| content.dirty.bytes() == row.size);
+            row.pending.has(Pending::CREATE) && whole && strip_set_id(row.attrs.mode) == 0
+        })
+    }
+
     /// Before clean bytes change they are recorded as dirty; bytes that are not here yet are
     /// recorded after they are written, since a hole must never be taken for data.
     fn soil(&mut self, ino: Ino, range: Range) {
+        if self.is_fresh(ino) {
+            return; // the cloud has nothing of it that its bytes could be mistaken for
+        }
         self.ensure_content(ino);
         let Some(inode) = self.tree.get(ino) else { return };
         let clean: Vec<Range> = inode
@@ -61,8 +76,7 @@ impl Drive {
             .map(|content| clean_within(content, inode.row.size, range))
             .unwrap_or_default();
         let (size, mtime) = (inode.row.size, inode.row.attrs.mtime);
-        let placed = inode.row.parent != Ino::NONE;
-        let unmarked = placed && !inode.row.pending.has(Pending::CONTENT);
+        let unmarked = is_unmarked(&inode.row);
         let set_id = strip_set_id(inode.row.attrs.mode);
         if unmarked || set_id != 0 {
             let bits =
@@ -104,9 +118,7 @@ impl Drive {
             flight.dirty.insert(range);
         }
         let size = inode.row.size.max(range.end);
-        let placed = inode.row.parent != Ino::NONE;
-        if placed
-            && !inode.row.pending.has(Pending::CONTENT)
+        if is_unmarked(&inode.row)
             && let Some(inode) = self.tree.get(ino)
         {
             // What was pending was sent while these bytes were being written.
@@ -210,6 +222,11 @@ impl Drive {
         }
         Ok(Some(Response::Offset(if hole { size } else { offset })))
     }
+}
+
+/// Has a place and bytes in the cloud, and nothing says yet that they differ here.
+fn is_unmarked(row: &crate::NodeRow) -> bool {
+    row.parent != Ino::NONE && !row.pending.has(Pending::CONTENT.with(Pending::CREATE))
 }
 
 /// The parts of `range` that are here and not dirty: fetched bytes, and holes inside the file.
