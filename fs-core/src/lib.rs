@@ -33,6 +33,7 @@ mod plan;
 mod ranges;
 mod remote;
 mod request;
+mod settle;
 mod time;
 mod tree;
 mod uploads;

@@ -8,8 +8,8 @@ use crate::drive::Drive;
 use crate::jobs::Work;
 use crate::tree::SinceFlight;
 use crate::{
-    Answer, Change, Cloud, CloudError, CloudErrorKind, Draft, Flight, FsError, Ino, Kind, Local,
-    Mono, Pending, Ranges, Response, StageBase, StageItem, Ticket,
+    Change, Cloud, CloudError, CloudErrorKind, Draft, Flight, FsError, Ino, Kind, Local, Mono,
+    Pending, Ranges, StageBase, StageItem, Ticket,
 };
 use alloc::{
     boxed::Box,
@@ -23,18 +23,14 @@ use alloc::{
 pub(crate) const OPS_MAX: usize = 900;
 /// Content bytes staged in one round, except that one file may be larger.
 const STAGE_BYTES: u64 = 64 << 20;
-/// A settle window doubles while a file keeps being rewritten, this many times at most.
-const SETTLE_DOUBLINGS: u32 = 5;
-/// Milliseconds of quiet before a file that is still open for writing is sent.
-const OPEN_SETTLE_MS: u64 = 5_000;
-/// Milliseconds before a file with a temporary name is sent: most never live that long.
-const TEMPORARY_SETTLE_MS: u64 = 60_000;
 /// Milliseconds between two rounds while changes keep coming: they gather into fewer requests.
 /// Longer while many are made at once, when nobody waits for a single one.
 const GATHER_MS: u64 = 200;
 const GATHER_BULK_MS: u64 = 1_000;
 /// Operations in a commit from which on it counts as bulk.
 const BULK_OPS: usize = 100;
+/// Milliseconds between two looks whether a full commit has gathered.
+const COUNT_MS: u64 = 10;
 /// Milliseconds to wait after a failed round, and at most after many.
 const BACKOFF_MS: u64 = 500;
 const BACKOFF_MAX_MS: u64 = 30_000;
@@ -54,9 +50,9 @@ struct Due {
 }
 
 #[derive(Debug)]
-struct Barrier {
-    ticket: Ticket,
-    waiting: BTreeSet<Ino>,
+pub(crate) struct Barrier {
+    pub(crate) ticket: Ticket,
+    pub(crate) waiting: BTreeSet<Ino>,
 }
 
 /// A file being staged, and the write generation that was read.
@@ -80,13 +76,15 @@ pub(crate) struct Uploads {
     when: BTreeMap<Ino, Due>,
     round: Round,
     sending: BTreeSet<Ino>,
-    barriers: Vec<Barrier>,
+    pub(crate) barriers: Vec<Barrier>,
     refusals: BTreeMap<Ino, u32>,
     attention: BTreeMap<Ino, String>,
     resend: VecDeque<Flight>,
     not_before: Mono,
     /// Rounds with room left wait until then for more.
-    gather_until: Mono,
+    pub(crate) gather_until: Mono,
+    /// When it was last looked whether a commit would be full.
+    counted: Mono,
     failures: u32,
     pub(crate) paused: bool,
     pub(crate) trouble: String,
@@ -105,6 +103,7 @@ impl Default for Uploads {
             resend: VecDeque::new(),
             not_before: Mono(0),
             gather_until: Mono(0),
+            counted: Mono(0),
             failures: 0,
             paused: false,
             trouble: String::new(),
@@ -164,7 +163,7 @@ impl Uploads {
         all.into_iter().map(|(_, ino)| ino).collect()
     }
 
-    fn schedule(&mut self, ino: Ino, at: Mono, now: Mono, rewrite: bool) {
+    pub(crate) fn schedule(&mut self, ino: Ino, at: Mono, now: Mono, rewrite: bool) {
         let old = self.when.get(&ino).copied();
         if let Some(old) = old {
             self.due.remove(&(old.at, ino));
@@ -175,11 +174,11 @@ impl Uploads {
         self.due.insert((at, ino));
     }
 
-    fn rewrites(&self, ino: Ino) -> u32 {
+    pub(crate) fn rewrites(&self, ino: Ino) -> u32 {
         self.when.get(&ino).map_or(0, |due| due.rewrites)
     }
 
-    fn forget(&mut self, ino: Ino) {
+    pub(crate) fn forget(&mut self, ino: Ino) {
         if let Some(due) = self.when.remove(&ino) {
             self.due.remove(&(due.at, ino));
         }
@@ -218,85 +217,7 @@ impl Uploads {
     }
 }
 
-/// Names that editors and downloads give to files that will not stay.
-fn is_temporary(name: &[u8]) -> bool {
-    const STARTS: [&[u8]; 4] = [b"~$", b".~lock.", b".goutputstream-", b".#"];
-    const ENDS: [&[u8]; 7] =
-        [b".tmp", b".swp", b".swx", b".crdownload", b".part", b".partial", b".lock"];
-    STARTS.iter().any(|start| name.starts_with(start)) || ENDS.iter().any(|end| name.ends_with(end))
-}
-
 impl Drive {
-    /// Something of a pending node changed: its settle window starts anew.
-    pub(crate) fn touch(&mut self, ino: Ino) {
-        let Some(inode) = self.tree.get(ino) else { return };
-        if inode.row.pending.is_none() {
-            return;
-        }
-        let unsent = Pending::CREATE.with(Pending::CONTENT);
-        let rewritten = inode.is_file() && inode.row.pending.has(unsent);
-        let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
-        let mut settle = self.limits.settle_ms << doublings;
-        if rewritten && inode.writers > 0 {
-            settle = settle.max(OPEN_SETTLE_MS);
-        }
-        if inode.row.pending.has(Pending::CREATE) && is_temporary(inode.row.name.as_bytes()) {
-            settle = settle.max(TEMPORARY_SETTLE_MS);
-        }
-        self.uploads.schedule(ino, self.now.mono.plus_millis(settle), self.now.mono, false);
-        if self.uploads.barriers.iter().any(|barrier| barrier.waiting.contains(&ino)) {
-            self.uploads.hasten(ino, self.now.mono.plus_millis(self.limits.settle_ms));
-        }
-    }
-
-    /// A handle of a pending file was closed: the short window applies, longer while the file keeps
-    /// being rewritten.
-    pub(crate) fn touch_closed(&mut self, ino: Ino) {
-        let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
-        let Some(inode) = self.tree.get(ino) else { return };
-        let temporary = is_temporary(inode.row.name.as_bytes());
-        if inode.writers > 0 || inode.row.pending.has(Pending::CREATE) && temporary {
-            return self.touch(ino);
-        }
-        let settle = self.limits.settle_ms << doublings;
-        let rewrite = inode.row.pending.has(Pending::CONTENT);
-        self.uploads.schedule(ino, self.now.mono.plus_millis(settle), self.now.mono, rewrite);
-    }
-
-    /// Nothing of a node is pending any more.
-    pub(crate) fn settled(&mut self, ino: Ino) {
-        self.uploads.forget(ino);
-        let mut finished = Vec::new();
-        for barrier in &mut self.uploads.barriers {
-            barrier.waiting.remove(&ino);
-            if barrier.waiting.is_empty() {
-                finished.push(barrier.ticket);
-            }
-        }
-        self.uploads.barriers.retain(|barrier| !barrier.waiting.is_empty());
-        for ticket in finished {
-            self.reply(ticket, Ok(Response::Answer(Answer::Done)));
-        }
-    }
-
-    /// Answers `ticket` when everything pending below `root` now is in the cloud.
-    pub(crate) fn barrier(&mut self, ticket: Ticket, root: Ino) {
-        let below = |ino: &&Ino| {
-            let placeless = self.tree.get(**ino).is_some_and(|inode| inode.row.parent == Ino::NONE);
-            placeless || self.tree.is_below(**ino, root)
-        };
-        let waiting: BTreeSet<Ino> = self.tree.pending().iter().filter(below).copied().collect();
-        if waiting.is_empty() {
-            self.reply(ticket, Ok(Response::Answer(Answer::Done)));
-            return;
-        }
-        for ino in &waiting {
-            self.uploads.hasten(*ino, self.now.mono);
-        }
-        self.uploads.gather_until = Mono(0);
-        self.uploads.barriers.push(Barrier { ticket, waiting });
-    }
-
     /// Whether a round could start now. What is known of the cloud is merged first: fewer refusals.
     pub(crate) fn can_upload(&self) -> bool {
         let idle = matches!(self.uploads.round, Round::Idle);
@@ -306,11 +227,16 @@ impl Drive {
     }
 
     /// A round just went and the next one has room left: more is likely to come.
-    fn is_gathering(&self) -> bool {
+    fn is_gathering(&mut self) -> bool {
         let now = self.now.mono;
-        now < self.uploads.gather_until
-            && self.uploads.barriers.is_empty()
-            && self.uploads.ready(now).take(OPS_MAX).count() < OPS_MAX
+        if now >= self.uploads.gather_until || !self.uploads.barriers.is_empty() {
+            return false;
+        }
+        if now < self.uploads.counted.plus_millis(COUNT_MS) {
+            return true;
+        }
+        self.uploads.counted = now;
+        self.uploads.ready(now).take(OPS_MAX).count() < OPS_MAX
     }
 
     /// Starts the next round if one is due.
