@@ -25,6 +25,8 @@ pub(crate) struct Store {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) versions: BTreeMap<ContentRef, StoredVersion>,
     pub(crate) log: Vec<RemoteCommit>,
+    /// The tree at each rev, for snapshots that are under way.
+    trees: Vec<BTreeMap<NodeId, Node>>,
     outcomes: BTreeMap<RequestId, Vec<GroupOutcome>>,
 }
 
@@ -36,6 +38,7 @@ impl Store {
             nodes: BTreeMap::new(),
             versions: BTreeMap::new(),
             log: Vec::new(),
+            trees: vec![BTreeMap::new()],
             outcomes: BTreeMap::new(),
         }
     }
@@ -70,9 +73,15 @@ impl Store {
         self.page(nodes.map(|node| (0, node)).collect(), after)
     }
 
-    /// Parents before children.
+    /// Parents before children. All pages show the tree of the first one: its rev leads the cursor.
     pub(crate) fn snapshot(&self, after: Option<&[u8]>) -> Page {
-        self.page(self.live().map(|node| (self.depth(node.id), node)).collect(), after)
+        let rev = after.map_or(self.head().0, |cursor| u64::from(cursor[0]));
+        let past = Store { nodes: self.trees[rev as usize].clone(), ..self.clone_tree() };
+        let nodes = past.live().map(|node| (past.depth(node.id), node)).collect();
+        let mut page = self.page(nodes, after.map(|cursor| &cursor[1..]));
+        page.rev = Rev(rev);
+        page.next = page.next.map(|key| [&[rev as u8], key.as_slice()].concat());
+        page
     }
 
     /// The position of a page is a key, not a count: the tree changes between pages.
@@ -136,6 +145,7 @@ impl Store {
         if !touched.is_empty() {
             let nodes = touched.keys().map(|id| self.shown(&self.nodes[id])).collect();
             self.log.push(RemoteCommit { rev, request: flight.request, nodes });
+            self.trees.push(self.nodes.clone());
         }
         self.outcomes.insert(flight.request, outcomes.clone());
         outcomes
@@ -146,6 +156,7 @@ impl Store {
             nodes: self.nodes.clone(),
             versions: self.versions.clone(),
             log: Vec::new(),
+            trees: Vec::new(),
             outcomes: BTreeMap::new(),
         }
     }
