@@ -436,6 +436,11 @@ impl Drive {
         self.commit(Change::Cursor { rev, epoch: self.inbox.epoch });
         let passed = self.tree.tombstones().iter().copied();
         for ino in passed.collect::<Vec<_>>() {
+            if let Some((id, rev)) =
+                self.tree.get(ino).map(|inode| (inode.row.id, inode.row.meta_rev))
+            {
+                self.inbox.bury(id, rev); // a listing that is on its way may still show it
+            }
             self.reap(ino);
         }
     }

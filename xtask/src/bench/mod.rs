@@ -132,13 +132,16 @@ fn prepare(root: &Path, options: &Options) -> Result<Bench> {
     let folder = parent.join(format!("meshdrive-bench-{}", std::process::id()));
     std::fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
     let keeper = Keeper::start(&folder)?;
-    Ok(Bench {
-        folder,
-        program: release.join("meshdrive").into(),
-        loader: release.join("load").into(),
-        keeper,
-        quick: options.quick,
-    })
+    let program = take(&release.join("meshdrive"), &folder)?;
+    let loader = take(&release.join("load"), &folder)?;
+    Ok(Bench { folder, program, loader, keeper, quick: options.quick })
+}
+
+/// Copies a program, so that a build meanwhile does not change what is measured.
+fn take(built: &cargo_metadata::camino::Utf8Path, folder: &Path) -> Result<PathBuf> {
+    let own = folder.join(built.file_name().context("a program without a name")?);
+    std::fs::copy(built, &own).with_context(|| format!("{built}: build it first"))?;
+    Ok(own)
 }
 
 /// Runs a command and returns what it printed.
