@@ -20,6 +20,8 @@ pub struct Credentials {
     pub server: String,
     pub drive: [u8; 16],
     pub device: [u8; 16],
+    /// What people call this device; conflict copies carry it.
+    pub device_name: String,
     /// The drive's label, for people.
     pub label: String,
     pub(crate) token: Zeroizing<String>,
@@ -91,6 +93,7 @@ impl Credentials {
             ("label", one_line(&self.label)),
             ("drive", hex(&self.drive)),
             ("device", hex(&self.device)),
+            ("name", one_line(&self.device_name)),
             ("params", hex(&self.params)),
         ];
         let mut text = Zeroizing::new(format!("{HEADING}\n"));
@@ -125,6 +128,7 @@ impl Credentials {
             label: field("label")?,
             drive: unhex(&field("drive")?)?,
             device: unhex(&field("device")?)?,
+            device_name: field("name")?,
             params: unhex_any(&field("params")?)?,
             token: Zeroizing::new(field("token")?),
             key: DriveKey::from_bytes(unhex(&Zeroizing::new(field("key")?))?),

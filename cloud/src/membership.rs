@@ -28,6 +28,7 @@ pub async fn create_drive(
 ) -> Result<(Credentials, RecoveryKey), CloudError> {
     let client = Client::new(server, None, options)?;
     let (label, device) = (label_of(label, "drive")?, label_of(device, "device")?);
+    let device_name = device.clone();
     let drive = new_id()?;
     let params = DriveParams::for_new_drive().encode();
     let key = DriveKey::generate()?;
@@ -45,7 +46,7 @@ pub async fn create_drive(
     if *member.drive != drive || *member.params != params {
         return Err(liar(server));
     }
-    Ok((credentials(server, member, key), recovery))
+    Ok((credentials((server, &device_name), member, key), recovery))
 }
 
 /// Makes a code with which one more device can join within [`JOIN_CODE_LIFE`].
@@ -79,6 +80,7 @@ pub async fn join(
     let code = Typed::parse(code)?;
     let client = Client::new(server, None, options)?;
     let device = label_of(device, "device")?;
+    let device_name = device.clone();
     let lookup = wire::Id::new(code::lookup(code.secret()));
     let call = Call::post("/v1/join".to_owned(), encode(&wire::Join { lookup, device }));
     let member = client.call(call, decode::<wire::Membership>).await?;
@@ -88,14 +90,19 @@ pub async fn join(
     DriveParams::decode(&member.params).map_err(|refused| {
         CloudError::new(CloudErrorKind::Invalid, format!("the drive's parameters: {refused}"))
     })?;
-    Ok(credentials(server, member, key))
+    Ok(credentials((server, &device_name), member, key))
 }
 
-fn credentials(server: &str, member: wire::Membership, key: DriveKey) -> Credentials {
+fn credentials(
+    (server, device_name): (&str, &str),
+    member: wire::Membership,
+    key: DriveKey,
+) -> Credentials {
     Credentials {
         server: server.trim_end_matches('/').to_owned(),
         drive: *member.drive,
         device: *member.device,
+        device_name: device_name.to_owned(),
         label: member.label,
         token: Zeroizing::new(member.token),
         key,

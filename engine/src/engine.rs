@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub cloud: Arc<dyn CloudStore>,
     /// Any number; two devices should not have the same one.
     pub seed: u64,
+    /// What people call this device; conflict copies carry it.
+    pub device: String,
     pub runtime: Handle,
 }
 
@@ -43,11 +45,12 @@ impl Engine {
     /// # Errors
     /// What the local store's recovery reports, or that a thread cannot be started.
     pub fn start(config: EngineConfig) -> Result<Engine, cache::Error> {
-        let EngineConfig { limits, local, cloud, seed, runtime } = config;
+        let EngineConfig { limits, local, cloud, seed, device, runtime } = config;
         let recovered = local.recover()?;
         let last_seq = recovered.last_seq;
         let clock = Clock::start();
-        let drive = Drive::recover(recovered, limits, seed, clock.now());
+        let mut drive = Drive::recover(recovered, limits, seed, clock.now());
+        drive.name_device(&device);
         let hall = Hall::new(drive, last_seq, Rooms { local, cloud, runtime, clock });
         let engine = Engine { hall: Arc::clone(&hall), threads: Mutex::default() };
         timer::look_at_disk(&hall);

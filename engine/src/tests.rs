@@ -34,7 +34,15 @@ impl World {
     fn start(&self) -> Engine {
         let (local, cloud) = (Arc::clone(&self.local), Arc::clone(&self.cloud));
         let runtime = self.runtime.handle().clone();
-        Engine::start(EngineConfig { limits: self.limits, local, cloud, seed: 7, runtime }).unwrap()
+        Engine::start(EngineConfig {
+            limits: self.limits,
+            local,
+            cloud,
+            seed: 7,
+            device: "test".into(),
+            runtime,
+        })
+        .unwrap()
     }
 }
 

@@ -46,6 +46,7 @@ impl Mounted {
             local,
             cloud: Arc::clone(&cloud) as _,
             seed: 1,
+            device: "test".into(),
             runtime: runtime.handle().clone(),
         };
         let engine = Engine::start(config).unwrap();

@@ -164,6 +164,7 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
         local: Arc::clone(&local),
         cloud: Arc::clone(&cloud),
         seed: u64::from_le_bytes(seed),
+        device: crate::store::credentials(&plan.dirs, label)?.device_name,
         runtime: runtime.handle().clone(),
     })
     .attempt(|| format!("cannot start the drive {label} from {}", state.display()))?;
