@@ -46,7 +46,9 @@ impl Drive {
         };
         for ino in self.tree.homed_in(id) {
             let Some(row) = self.tree.get(ino).map(|inode| inode.row.clone()) else { continue };
-            let waits = crate::merge::is_limbo(&row) && !rest.contains_key(&row.id);
+            // What is still to be merged places itself, unless it is older than what is known.
+            let older = rest.get(&row.id).is_none_or(|remote| remote.meta_rev < row.meta_rev);
+            let waits = crate::merge::is_limbo(&row) && older;
             if let Some(origin) = row.origin.clone().filter(|_| waits) {
                 self.settle_place(row, (id, &origin.name), rest);
             }
