@@ -10,6 +10,36 @@ fn env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// Worlds that once broke a promise: seed and steps.
+const FOUND: [(u64, usize); 17] = [
+    (1_087, 207),
+    (6_510, 190),
+    (9_967, 127),
+    (16_228, 148),
+    (17_553, 193),
+    (22_485, 165),
+    (43_674, 234),
+    (53_082, 202),
+    (91_344, 224),
+    (101_737, 217),
+    (126_850, 210),
+    (142_835, 195),
+    (168_976, 96),
+    (244_176, 96),
+    (820_242, 162),
+    (955_351, 231),
+    (996_306, 226),
+];
+
+#[test]
+fn found_seeds_stay_found() {
+    for (seed, steps) in FOUND {
+        if let Err(failure) = run(Config { seed, steps }) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn one_seed() {
     let seed = env("SEED", 1);
