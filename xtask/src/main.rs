@@ -6,6 +6,7 @@ mod bench;
 mod dev;
 mod packages;
 mod report;
+mod soak;
 mod test;
 mod tidy;
 
@@ -44,6 +45,15 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     BenchKeeper { folder: PathBuf },
+    /// Run worlds of the simulation for a long time
+    Soak {
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// Minutes after which no new batch is started
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+    },
     /// Check the rules of the house that no compiler checks
     Tidy,
 }
@@ -73,6 +83,7 @@ fn execute() -> Result<()> {
             Ok(())
         }
         Command::Test { quick } => test::run(&root, quick),
+        Command::Soak { first, minutes } => soak::run(&root, first, minutes),
         Command::Tidy => tidy::run(&root),
     }
 }
