@@ -16,10 +16,6 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque, string::String, vec::Vec};
 
-/// Nodes that one call may look at to forget idle ones.
-const SWEEP_STEPS: usize = 256;
-const SWEEP_STEPS_MAX: usize = 16_384;
-
 /// The drive of one device: decides everything, touches nothing.
 ///
 /// Call [`Drive::handle`] with an event, then [`Drive::poll`] until it yields no effect, both under
@@ -173,8 +169,7 @@ impl Drive {
         self.advance_uploads();
         self.advance_pins();
         if !self.inbox.holds_rows() {
-            let excess = self.tree.len().saturating_sub(self.limits.idle_nodes);
-            self.tree.sweep(self.limits.idle_nodes, excess.clamp(SWEEP_STEPS, SWEEP_STEPS_MAX));
+            self.tree.sweep(self.limits.idle_nodes);
         }
         self.flush();
     }

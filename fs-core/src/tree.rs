@@ -147,6 +147,11 @@ pub(crate) struct Weight {
     pub(crate) dirty: u64,
 }
 
+/// Nodes that may be looked at to find idle ones, for each that came into memory or was let go.
+const SWEEP_CREDIT: usize = 2;
+/// Nodes that one call looks at, at most.
+const SWEEP_STEPS: usize = 4_096;
+
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// Boxed: a search tree of large values is mostly air.
@@ -163,6 +168,8 @@ pub(crate) struct Tree {
     dropped: BTreeSet<Ino>,
     loads: u32,
     sweep_at: Ino,
+    /// Looks that the next sweeps may take.
+    sweep_credit: usize,
 }
 
 impl Tree {
@@ -397,6 +404,7 @@ impl Tree {
     }
 
     fn insert(&mut self, inode: Inode) {
+        self.sweep_credit += SWEEP_CREDIT;
         let ino = inode.row.ino;
         let weight = inode.weigh();
         self.weight.clean += weight.clean;
@@ -472,15 +480,20 @@ impl Tree {
         self.inodes.remove(&ino);
     }
 
-    /// Forgets up to `steps` nodes that nobody needs, so that at most `keep` idle ones stay in
-    /// memory. Their rows stay in the local store.
-    pub(crate) fn sweep(&mut self, keep: usize, steps: usize) {
+    /// Forgets nodes that nobody needs, so that about `keep` idle ones stay in memory. Their rows
+    /// stay in the local store. The work is paid for by what has come into memory or become idle
+    /// since: [`SWEEP_CREDIT`] looks each.
+    pub(crate) fn sweep(&mut self, keep: usize) {
         if self.inodes.len() <= keep || self.loads > 0 {
             return;
         }
+        let steps = self.sweep_credit.min(SWEEP_STEPS);
+        self.sweep_credit -= steps;
         let start = self.sweep_at;
         let batch: Vec<Ino> = self.inodes.range(start..).take(steps).map(|(ino, _)| *ino).collect();
-        self.sweep_at = batch.last().map_or(Ino::NONE, |last| Ino(last.0 + 1));
+        let wrapped = batch.len() < steps;
+        let next = batch.last().map_or(Ino::NONE, |last| Ino(last.0 + 1));
+        self.sweep_at = if wrapped { Ino::NONE } else { next };
         for ino in batch {
             if self.is_idle(ino) {
                 let parent = self.inodes.get(&ino).map_or(Ino::NONE, |inode| inode.row.parent);
@@ -493,9 +506,17 @@ impl Tree {
         }
     }
 
+    /// A node lost its last reference: it may be worth another look.
+    pub(crate) fn may_be_idle(&mut self) {
+        self.sweep_credit += SWEEP_CREDIT;
+    }
+
     fn is_idle(&self, ino: Ino) -> bool {
         let Some(inode) = self.inodes.get(&ino) else { return false };
+        // Whoever reads a directory goes on to its entries.
+        let listed = self.inodes.get(&inode.row.parent).is_some_and(|dir| dir.opens > 0);
         ino != Ino::ROOT
+            && !listed
             && inode.lookups == 0
             && inode.opens == 0
             && inode.children.is_empty()

@@ -57,10 +57,7 @@ impl Drive {
             R::Readdir { ino, handle, cookie, room, cost, plus } => {
                 self.readdir((*ino, *handle), *cookie, (*room, *cost), *plus)
             }
-            R::Releasedir { handle, .. } => {
-                self.handles.close(*handle);
-                Ok(Some(Response::Done))
-            }
+            R::Releasedir { ino, handle } => Ok(self.closedir(*ino, *handle)),
             R::Setxattr { ino, name, value, create, replace } => {
                 self.setxattr(*ino, (name, value), *create, *replace)
             }
@@ -95,6 +92,9 @@ impl Drive {
     fn forget(&mut self, ino: Ino, count: u64) -> Flow {
         if let Some(inode) = self.tree.get_mut(ino) {
             inode.lookups = inode.lookups.saturating_sub(count);
+            if inode.lookups == 0 {
+                self.tree.may_be_idle();
+            }
         }
         Some(Response::Done)
     }

@@ -15,6 +15,9 @@ impl Drive {
         if !self.node(ino)?.is_dir() {
             return Err(FsError::NotDirectory.into());
         }
+        if let Some(dir) = self.tree.get_mut(ino) {
+            dir.opens += 1;
+        }
         let handle = self.handles.open(ino, OpenFlags { read: true, ..OpenFlags::default() });
         Ok(Some(Response::Opened { handle, keep_cache: false }))
     }
@@ -27,6 +30,9 @@ impl Drive {
         plus: bool,
     ) -> Step<Flow> {
         self.snapshot_listing(ino, handle, cookie == 0)?;
+        if plus {
+            self.listing(ino)?; // all entries in memory: one that is missing now is really gone
+        }
         let parent = self.node(ino)?.row.parent;
         let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
         let listing = open.listing.take().unwrap_or_default();
@@ -71,6 +77,16 @@ impl Drive {
             open.listing = Some(listing);
         }
         Ok(Some(Response::Entries(entries)))
+    }
+
+    pub(super) fn closedir(&mut self, ino: Ino, handle: HandleId) -> Flow {
+        let closed = self.handles.close(handle).is_some();
+        if let Some(dir) = self.tree.get_mut(ino).filter(|_| closed) {
+            dir.opens = dir.opens.saturating_sub(1);
+            self.tree.may_be_idle();
+        }
+        self.reap(ino);
+        Some(Response::Done)
     }
 
     /// Takes the listing for a handle, if it has none or is rewound.
