@@ -228,24 +228,7 @@ impl World {
         let mut tree = BTreeMap::new();
         let mut todo = vec![(Ino::ROOT, Vec::new())];
         while let Some((dir, path)) = todo.pop() {
-            let opened = self.call(number, Request::Opendir { ino: dir })?;
-            let Ok(Response::Opened { handle, .. }) = opened else {
-                return Err(format!("device {number}: opendir: {opened:?}"));
-            };
-            let request = Request::Readdir {
-                ino: dir,
-                handle,
-                cookie: 0,
-                room: usize::MAX,
-                cost: |_| 1,
-                plus: true,
-            };
-            let listed = self.call(number, request)?;
-            let Ok(Response::Entries(entries)) = listed else {
-                return Err(format!("device {number}: readdir: {listed:?}"));
-            };
-            self.call(number, Request::Releasedir { ino: dir, handle })?
-                .map_err(|e| e.to_string())?;
+            let entries = self.list(number, dir)?;
             for entry in entries.into_iter().skip(2) {
                 let attr = entry.attr.ok_or("an entry without attributes")?;
                 let mut below = path.clone();
@@ -260,6 +243,27 @@ impl World {
             }
         }
         Ok(tree)
+    }
+
+    /// All entries of a directory, in pages of a few.
+    fn list(&mut self, number: usize, dir: Ino) -> Result<Vec<DirEntry>, String> {
+        let opened = self.call(number, Request::Opendir { ino: dir })?;
+        let Ok(Response::Opened { handle, .. }) = opened else {
+            return Err(format!("device {number}: opendir: {opened:?}"));
+        };
+        let mut entries: Vec<DirEntry> = Vec::new();
+        loop {
+            let cookie = entries.last().map_or(0, |entry| entry.cookie);
+            let request =
+                Request::Readdir { ino: dir, handle, cookie, room: 3, cost: |_| 1, plus: true };
+            match self.call(number, request)? {
+                Ok(Response::Entries(page)) if page.is_empty() => break,
+                Ok(Response::Entries(page)) => entries.extend(page),
+                other => return Err(format!("device {number}: readdir: {other:?}")),
+            }
+        }
+        let closed = self.call(number, Request::Releasedir { ino: dir, handle })?;
+        closed.map(|_| entries).map_err(|error| error.to_string())
     }
 
     /// Every file reads as the store has it, through the ordinary door.
