@@ -6,7 +6,8 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::workload::{Asked, User, act, ask, listen};
 use fs_core::{
-    Attr, ContentRef, Event, HandleId, Ino, Kind, Limits, OpenFlags, Request, Response, Rev,
+    Attr, ContentRef, DirEntry, Event, HandleId, Ino, Kind, Limits, OpenFlags, Request, Response,
+    Rev,
 };
 use std::collections::BTreeMap;
 
