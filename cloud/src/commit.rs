@@ -3,6 +3,7 @@
 use crate::client::Call;
 use crate::draft::DraftRecord;
 use crate::native::Native;
+use crate::record::Field;
 use crate::records::kind_number;
 use fs_core::{
     Attrs, CloudError, CloudErrorKind, ContentRef, Draft, Flight, Group, GroupOutcome, Name,
@@ -101,11 +102,11 @@ impl Native {
                     name,
                     kind: kind_number(*kind),
                     meta: self.meta(*id, attrs, Rev(0))?,
-                    content: content.as_ref().map(content_of).transpose()?,
+                    content: content.as_ref().map(|draft| self.content(*id, draft)).transpose()?,
                 }
             }
             Op::SetContent { id, base, content } => {
-                let content = content_of(content)?;
+                let content = self.content(*id, content)?;
                 wire::Op::SetContent { id: wire_id(*id), base: base.0, content }
             }
             Op::Move { id, base, parent, name, attrs, for_content } => {
@@ -158,6 +159,20 @@ impl Native {
         Ok(sealed.into())
     }
 
+    /// A draft for this node. One that was sealed for another node (its file got a new id when it
+    /// became a conflict copy) could be opened by nobody: it is made again.
+    fn content(&self, id: NodeId, draft: &Draft) -> Result<wire::Content, Unsent> {
+        let opened = DraftRecord::decode(&draft.bytes).and_then(|record| {
+            let content = record.into_wire();
+            self.sealer.open(id, Field::Head, &content.head)?;
+            Ok(content)
+        });
+        opened.map_err(|refused| {
+            tracing::warn!("a draft cannot be used and will be made again: {refused}");
+            Unsent::Outcome(GroupOutcome::Unstaged)
+        })
+    }
+
     fn outcome(&self, reply: wire::Outcome) -> Result<GroupOutcome, CloudError> {
         Ok(match reply {
             wire::Outcome::Done { rev } => GroupOutcome::Done(Rev(rev)),
@@ -181,7 +196,7 @@ impl Native {
                 Op::SetContent { id, content, .. } => (*id, content),
                 _ => continue,
             };
-            let Ok(content) = content_of(draft) else { continue };
+            let Ok(content) = self.content(id, draft) else { continue };
             let found = wire::VersionContent {
                 head: content.head,
                 body: content.body,
@@ -191,16 +206,6 @@ impl Native {
             if let Err(error) = self.keep_body(ContentRef { id, rev }, &found) {
                 tracing::warn!("a draft that was just committed cannot be opened: {error}");
             }
-        }
-    }
-}
-
-fn content_of(draft: &Draft) -> Result<wire::Content, Unsent> {
-    match DraftRecord::decode(&draft.bytes) {
-        Ok(record) => Ok(record.into_wire()),
-        Err(refused) => {
-            tracing::warn!("a draft cannot be used and will be made again: {refused}");
-            Err(Unsent::Outcome(GroupOutcome::Unstaged))
         }
     }
 }

@@ -23,6 +23,8 @@ const READS_IN_FLIGHT: usize = 4;
 const PAGES_AT_ONCE: usize = 16;
 /// Largest part of a hole that is delivered at once, in bytes.
 const ZEROS: &[u8] = &[0; 1 << 20];
+/// Largest range at the start of a file for which its only chunk is asked for along with its body.
+const ALONG_BYTES: u64 = 128 << 10;
 /// Largest file that `fetch_small` takes, in bytes.
 const SMALL_FILE_BYTES: u64 = 8 << 20;
 
@@ -83,7 +85,15 @@ impl Native {
         range: Range,
         sink: &mut PartSink,
     ) -> Result<(), CloudError> {
-        let body = self.body(content).await?;
+        let body = match self.start(content, range).await? {
+            Small::Bytes(bytes) => {
+                if !bytes.is_empty() {
+                    sink(0, bytes);
+                }
+                return Ok(());
+            }
+            Small::Manifest(body) => body,
+        };
         let range = range.clip(Range::new(0, body.size));
         match &body.layout {
             Layout::Inline(bytes) => {
@@ -104,6 +114,22 @@ impl Native {
                 Ok(())
             }
         }
+    }
+
+    /// The body of a version. Where the first bytes of an unknown file are wanted it may well be a small
+    /// one: then its only chunk comes along, and the file costs one round trip instead of two.
+    async fn start(&self, content: ContentRef, range: Range) -> Result<Small, CloudError> {
+        let known = self.bodies.get(&content).is_some();
+        if known || range.start > 0 || range.len() > ALONG_BYTES {
+            return self.body(content).await.map(Small::Manifest);
+        }
+        let found = self.contents(&[content], true).await?;
+        let mut opened = self.open_small(vec![content], found).await?.into_iter();
+        let small = opened.next().unwrap_or_else(|| Err(gone(content)))?;
+        if let Small::Manifest(body) = &small {
+            self.bodies.put(content, body.clone(), body.weight());
+        }
+        Ok(small)
     }
 
     /// Fetches, opens and delivers parts in order; network, opening and delivery overlap.

@@ -57,3 +57,18 @@ async fn small_changes_of_a_large_absent_file_stay_small() {
     let whole = fetch(editor.stranger().as_ref(), appended, Range::new(0, grown)).await.unwrap();
     assert!(whole == bytes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_absent_file_is_read_in_one_round_trip() {
+    let world = World::new().await;
+    for len in [1_000, 20_000, 100_000] {
+        let bytes = noise(len as u64, len);
+        let content = world.file(&bytes).await;
+        let reader = world.stranger();
+        let read = fetch(reader.as_ref(), content, Range::new(0, 4_096.min(len as u64))).await;
+        assert!(bytes.starts_with(&read.unwrap()));
+        let whole = fetch(reader.as_ref(), content, Range::new(0, len as u64)).await.unwrap();
+        assert!(whole == bytes);
+        assert_eq!(reader.traffic().requests, 2, "{len} bytes");
+    }
+}
