@@ -7,28 +7,37 @@ use super::{
 };
 
 const PAGE: &str = "SEMANTICS.md";
-/// Where the claims run; until this file is there, nothing is checked.
-const TESTS: &str = "tests/tests/semantics.rs";
+/// Where the claims run; until something is there, nothing is checked.
+const TESTS: &str = "tests/tests/semantics/";
 /// What the name of every claim's test begins with.
 const PREFIX: &str = "claim_";
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let Some(tests) = tree.text(TESTS) else { return Vec::new() };
+    let files: Vec<(&str, String)> = tree
+        .rust()
+        .filter(|(path, _)| path.starts_with(TESTS))
+        .map(|(path, text)| (path, mask(text)))
+        .collect();
+    if files.is_empty() {
+        return Vec::new();
+    }
     let page = tree.text(PAGE).unwrap_or_default();
-    let code = mask(tests);
-    let written: Vec<(usize, &str)> = claims_of_tests(&code);
+    let written: Vec<(&str, usize, &str)> = files
+        .iter()
+        .flat_map(|(path, code)| claims_of_tests(code).into_iter().map(|(at, name)| (*path, at, name)))
+        .collect();
     let named: Vec<(usize, &str)> = claims_of_page(page);
 
-    let missing = named.iter().filter(|(_, name)| !written.iter().any(|(_, test)| test == name));
-    let unnamed = written.iter().filter(|(_, test)| !named.iter().any(|(_, name)| name == test));
+    let missing = named.iter().filter(|(_, name)| !written.iter().any(|(.., test)| test == name));
+    let unnamed = written.iter().filter(|(.., test)| !named.iter().any(|(_, name)| name == test));
     missing
         .map(|(line, name)| {
             let what = format!("no test `{name}` in {TESTS}");
             Finding::new(PAGE, *line, what, "write the test, or take the claim back")
         })
-        .chain(unnamed.map(|(line, name)| {
+        .chain(unnamed.map(|(path, line, name)| {
             let what = format!("`{name}` runs no claim of {PAGE}");
-            Finding::new(TESTS, *line, what, "add the claim, or name the test otherwise")
+            Finding::new(*path, *line, what, "add the claim, or name the test otherwise")
         }))
         .collect()
 }
@@ -69,10 +78,11 @@ mod tests {
     fn claims_and_tests_must_match() {
         let page = "| S1 | `claim_one` |\n| S2 | `claim_two` |\nNot `claim_...` nor claim_three.\n";
         let tests = "// fn claim_two() {}\n#[test]\nfn claim_one() {}\nfn claim_four() {}\n";
-        let found = check(&tree(&[(PAGE, page), (TESTS, tests)]));
+        let file = "tests/tests/semantics/some.rs";
+        let found = check(&tree(&[(PAGE, page), (file, tests)]));
         let where_what: Vec<_> =
             found.iter().map(|finding| (finding.file.as_str(), finding.line)).collect();
-        assert_eq!(where_what, [(PAGE, 2), (TESTS, 4)]);
+        assert_eq!(where_what, [(PAGE, 2), (file, 4)]);
     }
 
     #[test]
