@@ -98,8 +98,21 @@ impl Device {
 
     #[track_caller]
     pub fn mount_with(&self, flags: &[&str]) {
-        let all: Vec<&str> = ["mount", "work", "m"].iter().chain(flags).copied().collect();
-        self.run(&all).expect(0, &["Mounted work at"]);
+        self.mount_by(self.command(), flags);
+    }
+
+    /// With these variables in the environment of the daemon.
+    #[track_caller]
+    pub fn mount_in(&self, variables: &[(&str, &OsStr)]) {
+        let mut command = self.command();
+        command.envs(variables.iter().copied());
+        self.mount_by(command, &[]);
+    }
+
+    #[track_caller]
+    fn mount_by(&self, mut command: Command, flags: &[&str]) {
+        let output = command.args(["mount", "work", "m"]).args(flags).output().unwrap();
+        Answer::of(&output).expect(0, &["Mounted work at"]);
         let pid = self.status()["pid"].as_i64().unwrap();
         self.pid.store(i32::try_from(pid).unwrap(), Ordering::Relaxed);
     }

@@ -24,7 +24,9 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let page = tree.text(PAGE).unwrap_or_default();
     let written: Vec<(&str, usize, &str)> = files
         .iter()
-        .flat_map(|(path, code)| claims_of_tests(code).into_iter().map(|(at, name)| (*path, at, name)))
+        .flat_map(|(path, code)| {
+            claims_of_tests(code).into_iter().map(|(at, name)| (*path, at, name))
+        })
         .collect();
     let named: Vec<(usize, &str)> = claims_of_page(page);
 
