@@ -119,13 +119,13 @@ pub(crate) fn written(reply: ReplyWrite) -> impl FnOnce(Answer) + Send {
     }
 }
 
-/// `writes`: closing a descriptor that cannot write has nothing to report, so the kernel need not ask.
-pub(crate) fn opened(reply: ReplyOpen, writes: bool) -> impl FnOnce(Answer) + Send {
+/// Every write was answered when it was made, so a close has nothing to report and the kernel need
+/// not ask: one round trip less a close.
+pub(crate) fn opened(reply: ReplyOpen) -> impl FnOnce(Answer) + Send {
     move |answer| match answer {
         Ok(Response::Opened { handle, keep_cache }) => {
-            let mut flags = FopenFlags::empty();
+            let mut flags = FopenFlags::FOPEN_NOFLUSH;
             flags.set(FopenFlags::FOPEN_KEEP_CACHE, keep_cache);
-            flags.set(FopenFlags::FOPEN_NOFLUSH, !writes);
             reply.opened(FileHandle(handle.0), flags);
         }
         other => refuse(reply, other),
@@ -145,7 +145,8 @@ pub(crate) fn created(reply: ReplyCreate) -> impl FnOnce(Answer) + Send {
     move |answer| match answer {
         Ok(Response::Created { attr, handle }) => {
             let handle = FileHandle(handle.0);
-            reply.created(&TTL, &file_attr(&attr), GENERATION, handle, FopenFlags::empty());
+            let flags = FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE;
+            reply.created(&TTL, &file_attr(&attr), GENERATION, handle, flags);
         }
         other => refuse(reply, other),
     }

@@ -279,7 +279,7 @@ impl Filesystem for Translator {
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let flags = open_flags(flags.0);
         let request = Ask::Open { ino: ino(node), flags };
-        self.port.submit(request, answer::opened(reply, flags.write));
+        self.port.submit(request, answer::opened(reply));
     }
 
     fn read(
