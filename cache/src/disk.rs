@@ -117,6 +117,14 @@ impl DiskStore {
         &self.notices
     }
 
+    /// Once the reserve is spent, contents must not eat up what it gave back: then nothing more could
+    /// be recorded, and the store could not even be opened again.
+    fn leave_room_for_records(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        let short = shared.reserve.is_released() && self.disk_free()? < shared.reserve.last_room();
+        if short { Err(Error::Full(shared.layout.dir.display().to_string())) } else { Ok(()) }
+    }
+
     /// Whether the reserve for a full disk is spent, or there was never room for it.
     #[must_use]
     pub fn reserve_released(&self) -> bool {
@@ -201,6 +209,7 @@ impl LocalStore for DiskStore {
 
     fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.check_open()?;
+        self.leave_room_for_records()?;
         self.shared.content.write(ino, offset, data)
     }
 

@@ -19,6 +19,7 @@ impl Layout {
         for dir in [layout.dir.clone(), layout.journal(), layout.content(), layout.lost()] {
             platform::private_dir(&dir).map_err(|error| Error::io(&dir, error))?;
         }
+        platform::spread_entries(&layout.content());
         Ok(layout)
     }
 

@@ -1,6 +1,6 @@
 //! What differs between operating systems: positioned I/O, holes, free space, directories.
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, IFlags, fallocate, ioctl_getflags, ioctl_setflags};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -68,6 +68,22 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Asks ext4 to put the directories in `dir` far apart (`T` of chattr(1)). It puts files near their
+/// directory, and walks past every inode there that was freed in the last minutes: with all
+/// directories in one place a new file after many evicted ones took a millisecond instead of 40 us.
+/// Other file systems have no such thing and no such need.
+pub(crate) fn spread_entries(dir: &Path) {
+    let set = || {
+        let dir = File::open(dir)?;
+        let flags = ioctl_getflags(&dir)?;
+        ioctl_setflags(&dir, flags | IFlags::TOPDIR)?;
+        io::Result::Ok(())
+    };
+    if let Err(error) = set() {
+        tracing::debug!(dir = %dir.display(), %error, "its entries are not spread");
+    }
+}
+
 /// Options for files that only this user can read.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -87,4 +103,21 @@ pub(crate) fn boot_id() -> Option<String> {
 pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_spread_where_the_file_system_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = File::open(dir.path()).unwrap();
+        spread_entries(dir.path());
+        // EF53: ext2, 3 and 4 (statfs(2)).
+        if rustix::fs::fstatfs(&opened).unwrap().f_type == 0xef53 {
+            assert!(ioctl_getflags(&opened).unwrap().contains(IFlags::TOPDIR));
+        }
+        spread_entries(Path::new("/proc/self"));
+    }
 }

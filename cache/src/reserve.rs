@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Free bytes that must remain beside the reserve when it is made, as a multiple of its size.
 const ROOM_FACTOR: u64 = 2;
+/// What stays for records alone when the reserve is spent: this part of its size.
+const LAST_ROOM_PART: u64 = 8;
 /// How often it is tried to make the reserve again.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,11 @@ impl Reserve {
     /// Whether there is no reserve now: it was given back, or there never was room for it.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Ordering::Acquire)
+    }
+
+    /// Free bytes that only records may use while there is no reserve.
+    pub(crate) fn last_room(&self) -> u64 {
+        self.bytes / LAST_ROOM_PART
     }
 
     /// Gives the blocks back. Returns whether there were any: then it is worth trying again.

@@ -95,6 +95,32 @@ fn a_full_disk_spends_the_reserve_then_says_so_and_loses_nothing() {
     store.shutdown().unwrap();
 }
 
+/// Contents that fill the disk leave room for records and for the next start.
+#[test]
+fn contents_leave_room_to_open_again() {
+    let Some(disk) = Small::mount("size=16m") else { return };
+    let options = Options { reserve_bytes: 4 << 20, ..options() };
+    let store = DiskStore::open(&disk.state(), options.clone()).unwrap();
+    store.queue(Seq(1), vec![put(node(1, 0, ""))]);
+    store.sync(None, Seq(1)).unwrap();
+    let filler = fill(disk.0.path());
+    let mut seq = 1;
+    while !store.reserve_released() {
+        seq += 1;
+        store.queue(Seq(seq), vec![put(node(seq, 1, &format!("file number {seq}")))]);
+        store.journal(Seq(seq)).unwrap();
+    }
+    let written = (0..100).take_while(|n| store.write(Ino(5), n << 16, &[1; 1 << 16]).is_ok());
+    assert!((10..64).contains(&written.count()), "the reserve's space, less what records need");
+    store.queue(Seq(seq + 1), vec![put(node(seq + 1, 1, "one more"))]);
+    store.journal(Seq(seq + 1)).unwrap();
+    drop(store);
+    let store = DiskStore::open(&disk.state(), options).unwrap();
+    assert_eq!(store.recover().unwrap().last_seq, Seq(seq + 1));
+    store.shutdown().unwrap();
+    drop(filler);
+}
+
 #[test]
 fn opening_on_a_full_disk_is_a_clear_error() {
     let Some(disk) = Small::mount("size=1m") else { return };
