@@ -111,8 +111,12 @@ impl Content {
         buffer.try_reserve_exact(len).map_err(|_| {
             Error::io(&self.path(ino), io::Error::new(ErrorKind::OutOfMemory, "read too large"))
         })?;
+        if let Some(file) = self.open(ino, false)? {
+            platform::append_at(&file, &mut buffer, range.start)
+                .map_err(|error| Error::io(&self.path(ino), error))?;
+        }
+        // Beyond the end: zeros. Room beyond what was asked for may have been filled too.
         buffer.resize(len, 0);
-        self.read_into(ino, range.start, &mut buffer)?;
         Ok(Bytes::from(buffer))
     }
 

@@ -23,6 +23,21 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     Ok(done)
 }
 
+/// Reads into the spare room of `buffer` until it is full or the file ends. Large reads are the most
+/// of all work here: the room is not filled with zeros first.
+pub(crate) fn append_at(file: &File, buffer: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+    let start = buffer.len();
+    while buffer.len() < buffer.capacity() {
+        let at = offset.saturating_add((buffer.len() - start) as u64);
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), at) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(data, offset)
 }
