@@ -127,6 +127,7 @@ fn claim_close_never_waits() {
     }
     let Some(mut world) = World::new(test) else { return };
     world.a.mount_with(&["--settle", "1ms"]);
+    world.a.knows_the_tree();
     // `dd` ends with an error when close does.
     let write = "for n in $(seq 20); do dd if=/dev/zero of=f$n bs=20k count=1 status=none; done";
     freeze(&world.server);

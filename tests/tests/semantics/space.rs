@@ -153,6 +153,7 @@ fn claim_pending_outlives_unmount() {
         return;
     }
     let Some(mut world) = World::mounted(test) else { return };
+    world.a.knows_the_tree();
     world.server.stop();
     is_away(&world.a);
     let a = &world.a;

@@ -48,6 +48,7 @@ fn claim_metadata_survives_kill() {
     for name in ["moves", "goes", "mode", "times", "marked"] {
         fs::write(world.a.path(name), name).unwrap();
     }
+    world.a.knows_the_tree();
     // Whatever is there afterwards can only come from this device.
     world.server.kill();
     let a = &world.a;
@@ -112,6 +113,7 @@ fn claim_fsync_survives_power_loss() {
     device.join(&world.a, &world.server.url());
     let flags = [NOT_SENT, &["--cache-floor", "1MiB"]].concat();
     device.mount_with(&flags);
+    device.knows_the_tree();
     world.server.kill();
     for n in 0..20 {
         let file = File::create(device.path(format!("f{n}"))).unwrap();
