@@ -1,6 +1,9 @@
 //! Wrong codes, damaged and foreign answers, full and read-only disks, bad places: each has a clear
 //! error, and nothing is lost.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{
     Answer, Device, Line, Passing, Proxy, Relay, Server, World, content, have, is_mounted, program,
     skip, tool, tree, wait_until,

@@ -1,5 +1,8 @@
 //! The cache's limit, and what unmounting leaves on the disk.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{Device, World, content, wait_until};
 use std::{
     fs::{self, File},

@@ -1,5 +1,8 @@
 //! Pinned folders, and work without the store.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{Device, World, content, tree, wait_until};
 use std::{
     fs::{self, File},

@@ -1,5 +1,8 @@
 //! Names and sizes are there at once; bytes come when they are read, and no more than needed.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{Device, Line, Proxy, World, content, have, tool, wait_until};
 use std::{
     fs::{self, File},

@@ -1,5 +1,8 @@
 //! A real tree and an odd one go in on one device and come out equal on another with an empty cache.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{Device, Random, World, content, have, tool, wait_until};
 use std::{
     ffi::OsStr,

@@ -1,6 +1,9 @@
 //! What is closed on one device is on the other without any command there, also in the view of the
 //! other's kernel.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{Device, World, content, have, tool, wait_until};
 use std::{
     fs::{self, File},

@@ -1,5 +1,8 @@
 //! An ordinary user: mounting through `fusermount3`, and what that user is told when it cannot be.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use meshdrive_tests::{Server, can_mount, have, program, skip, tool};
 use std::{
     fs::{self, Permissions},

@@ -1,6 +1,9 @@
 //! Programs that people use, on a real mount; what they left is right after a remount and on a second
 //! device.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod build;
 mod database;
 mod files;

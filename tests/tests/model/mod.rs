@@ -63,7 +63,7 @@ impl Step {
 
     /// `None`: that would not be possible now.
     fn guess(model: &Model, random: &mut Random) -> Option<Step> {
-        let (path, seed) = (place(random), random.next());
+        let (path, seed) = (place(random), random.number());
         let len = usize::try_from(random.below(WRITE_MAX)).unwrap();
         let is_free = !model.nodes.contains_key(&path);
         let size = model.size(&path);
