@@ -9,7 +9,7 @@ use crate::{
     Change, Cloud, CloudError, CloudErrorKind, ContentRef, FsError, HandleId, Ino, Job, Local,
     Mono, Name, Range, Ranges,
 };
-use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 use bytes::Bytes;
 use lru::LruCache;
 
@@ -327,7 +327,8 @@ impl Drive {
                 let settled = !skipped && inode.busy.is_empty() && base_of(inode) == content;
                 let short = settled && !inode.absent(range).is_empty();
                 if short && !self.hydration.passing.contains_key(&ino) && !self.is_full() {
-                    self.note(format!("{:?}: the store sent too little", content.id));
+                    let path = String::from_utf8_lossy(&self.tree.path(ino)).into_owned();
+                    self.note(format!("{path}: the store sent too little"));
                     self.fail_waiting(Wake::Bytes(ino), FsError::Corrupt);
                 } else {
                     self.wake(Wake::Bytes(ino));
@@ -356,7 +357,8 @@ impl Drive {
             CloudErrorKind::Corrupt => FsError::Corrupt,
             _ => FsError::Io,
         };
-        self.note(format!("{:?}: {}", content.id, error.message));
+        let path = String::from_utf8_lossy(&self.tree.path(ino)).into_owned();
+        self.note(format!("{path}: {}", error.message));
         self.fail_waiting(Wake::Bytes(ino), fs);
     }
 

@@ -9,7 +9,7 @@ use crate::jobs::Work;
 use crate::tree::SinceFlight;
 use crate::{
     Change, Cloud, CloudError, CloudErrorKind, Draft, Flight, FsError, Ino, Kind, Local, Mono,
-    Pending, Ranges, StageBase, StageItem, Ticket,
+    NodeId, Pending, Ranges, StageBase, StageItem, Ticket,
 };
 use alloc::{
     boxed::Box,
@@ -59,6 +59,8 @@ pub(crate) struct Barrier {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Staging {
     pub(crate) ino: Ino,
+    /// Content is sealed to its node: under another identity it is worth nothing.
+    id: NodeId,
     generation: u64,
 }
 
@@ -300,7 +302,7 @@ impl Drive {
             }
             let content = inode.content.as_deref();
             let base = content.filter(|content| content.base_rev.0 != 0);
-            staging.push(Staging { ino: *ino, generation: inode.generation });
+            staging.push(Staging { ino: *ino, id: row.id, generation: inode.generation });
             items.push(StageItem {
                 ino: *ino,
                 id: row.id,
@@ -327,7 +329,8 @@ impl Drive {
             match result {
                 Ok(draft) => {
                     let same = self.tree.get(file.ino).is_some_and(|inode| {
-                        inode.generation == file.generation
+                        inode.row.id == file.id
+                            && inode.generation == file.generation
                             && inode.busy.iter().all(|b| !b.exclusive)
                     });
                     if same {

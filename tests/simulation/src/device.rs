@@ -267,7 +267,8 @@ impl Device {
                 bytes[range.start as usize..end as usize].copy_from_slice(&part);
             }
         }
-        let mut draft = item.mtime.0.to_le_bytes().to_vec();
+        let mut draft = item.id.0.to_vec();
+        draft.extend_from_slice(&item.mtime.0.to_le_bytes());
         draft.extend_from_slice(&bytes);
         Ok(Draft { bytes: draft, size: item.size })
     }

@@ -28,9 +28,12 @@ pub(crate) struct Store {
     /// The tree at each rev, for snapshots that are under way.
     trees: Vec<BTreeMap<NodeId, Node>>,
     outcomes: BTreeMap<RequestId, Vec<GroupOutcome>>,
+    broken: Option<String>,
 }
 
 const PAGE: usize = 3;
+/// A device must never send this, so it is a failure and not a refusal.
+const MISPLACED: &str = "content of another node";
 
 impl Store {
     pub(crate) fn new() -> Store {
@@ -40,6 +43,7 @@ impl Store {
             log: Vec::new(),
             trees: vec![BTreeMap::new()],
             outcomes: BTreeMap::new(),
+            broken: None,
         }
     }
 
@@ -137,7 +141,9 @@ impl Store {
                     outcomes.push(GroupOutcome::Done(rev));
                 }
                 Err(why) => {
-                    let _ = why;
+                    if why.starts_with(MISPLACED) {
+                        self.broken = Some(why);
+                    }
                     outcomes.push(GroupOutcome::Conflict(Vec::new()));
                 }
             }
@@ -158,6 +164,7 @@ impl Store {
             log: Vec::new(),
             trees: Vec::new(),
             outcomes: BTreeMap::new(),
+            broken: None,
         }
     }
 
@@ -175,7 +182,7 @@ impl Store {
                 if node.state.content_rev != *base {
                     return Err(format!("content rev {:?}", node.state.content_rev));
                 }
-                self.store(*id, rev, content);
+                self.store(*id, rev, content)?;
                 self.change(*id, |state| {
                     state.content_rev = rev;
                     state.size = content.size;
@@ -235,7 +242,7 @@ impl Store {
         };
         self.nodes.insert(*id, Node { state, for_content: Rev(0) });
         if let Some(draft) = content {
-            self.store(*id, rev, draft);
+            self.store(*id, rev, draft)?;
         }
         Ok(())
     }
@@ -261,11 +268,16 @@ impl Store {
         }
     }
 
-    fn store(&mut self, id: NodeId, rev: Rev, draft: &Draft) {
-        let mtime =
-            fs_core::Timestamp(i64::from_le_bytes(draft.bytes[..8].try_into().unwrap_or_default()));
-        let bytes = draft.bytes[8..].to_vec();
+    /// Content is bound to its node, as sealed content is.
+    fn store(&mut self, id: NodeId, rev: Rev, draft: &Draft) -> Result<(), String> {
+        if draft.bytes[..16] != id.0 {
+            return Err(format!("{MISPLACED} under {id:?}"));
+        }
+        let mtime = draft.bytes[16..24].try_into().unwrap_or_default();
+        let mtime = fs_core::Timestamp(i64::from_le_bytes(mtime));
+        let bytes = draft.bytes[24..].to_vec();
         self.versions.insert(ContentRef { id, rev }, StoredVersion { bytes, mtime });
+        Ok(())
     }
 
     /// What must hold of the tree around the nodes of a group.
@@ -309,6 +321,9 @@ impl Store {
 
     /// Every rule, for every live node.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
+        }
         self.live().try_for_each(|node| self.valid_place(&node))
     }
 }

@@ -204,6 +204,7 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<(), String> {
+        self.store.check()?;
         for number in 0..self.devices.len() {
             oracle::at_rest(&self.devices[number])?;
             oracle::nothing_lost(&self.users[number], &self.store, number)?;
