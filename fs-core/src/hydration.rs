@@ -302,7 +302,6 @@ impl Drive {
         match result {
             Ok(()) if same => {
                 self.commit(Change::Filled { ino, range });
-                self.hydration.passing.remove(&ino);
                 self.hydration.used(ino);
             }
             Ok(()) => {}
