@@ -1,5 +1,8 @@
 //! Every claim of `SEMANTICS.md`, each on real mounts with the real store.
 
+// A failed step of a test is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod conflicts;
 mod deletes;
 mod devices;

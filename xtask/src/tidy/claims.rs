@@ -39,7 +39,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         })
         .chain(unnamed.map(|(path, line, name)| {
             let what = format!("`{name}` runs no claim of {PAGE}");
-            Finding::new(*path, *line, what, "add the claim, or name the test otherwise")
+            Finding::new(path, *line, what, "add the claim, or name the test otherwise")
         }))
         .collect()
 }
