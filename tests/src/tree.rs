@@ -45,20 +45,25 @@ pub fn tree_of(root: &Path) -> io::Result<Tree> {
 }
 
 fn add(root: &Path, below: &Path, tree: &mut Tree) -> io::Result<()> {
-    for entry in fs::read_dir(root.join(below))? {
-        let name = below.join(entry?.file_name());
+    let folder = root.join(below);
+    for entry in fs::read_dir(&folder).map_err(|error| at(&folder, &error))? {
+        let name = below.join(entry.map_err(|error| at(&folder, &error))?.file_name());
         let path = root.join(&name);
-        let meta = fs::symlink_metadata(&path)?;
+        let meta = fs::symlink_metadata(&path).map_err(|error| at(&path, &error))?;
         let mode = meta.mode() & 0o7777;
         let entry = if meta.is_dir() {
             add(root, &name, tree)?;
             Entry::Folder { mode }
         } else if meta.is_symlink() {
-            Entry::Link { target: fs::read_link(&path)? }
+            Entry::Link { target: fs::read_link(&path).map_err(|error| at(&path, &error))? }
         } else {
-            Entry::File { mode, bytes: fs::read(&path)? }
+            Entry::File { mode, bytes: fs::read(&path).map_err(|error| at(&path, &error))? }
         };
         tree.insert(name, entry);
     }
     Ok(())
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

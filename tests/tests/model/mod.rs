@@ -287,6 +287,17 @@ impl Model {
             variant.write(path, at, &content(seed, len)[..part]);
             variants.push(variant);
         }
+        // The bytes inside the old size are replaced in place, before the new size is recorded.
+        if let Some(size) = self.size(path)
+            && let Some(inside @ 1..) = size.checked_sub(at)
+        {
+            let inside = usize::try_from(inside).unwrap().min(len);
+            for part in (first_page..inside).step_by(4096).chain([inside]) {
+                let mut variant = self.clone();
+                variant.write(path, at, &content(seed, len)[..part]);
+                variants.push(variant);
+            }
+        }
         variants
     }
 
