@@ -19,7 +19,9 @@ pub(super) fn describe(root: &Path, folder: &Path) -> String {
         let asked = output(Command::new(program).args(arguments).current_dir(root));
         asked.map_or("unknown".to_owned(), |text| text.trim().to_owned())
     };
+    // coreutils calls the whole family by its oldest names.
     let disk = ask("stat", &["-f", "-c", "%T", &folder.display().to_string()]);
+    let disk = disk.replace("ext2/ext3", "ext4 (or an older ext)");
     format!(
         "Machine: {cores} cores of {}, {} GiB, Linux {}, files on {disk}; load at the end {}. Commit {} of {}, {}.",
         first("/proc/cpuinfo", "model name"),

@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// A tenth of the work, to see that everything runs; the table is printed and not written
     #[arg(long)]
     quick: bool,
-    /// Use the programs as they were built last
+    /// Use the programs as they were built last; the table is printed and not written, since nobody
+    /// knows what they were built from
     #[arg(long)]
     built: bool,
     /// Where stores, devices and the baseline's files are put (and removed again); should be ext4
@@ -106,7 +107,7 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
         }
     }
     print!("{}", table::render(&lines));
-    if options.only.is_empty() && !options.quick && failed == 0 {
+    if options.only.is_empty() && !options.quick && !options.built && failed == 0 {
         let path = root.join("docs/benchmarks.md");
         let text = table::page(&lines, &machine::describe(root, &bench.folder));
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
