@@ -41,7 +41,8 @@ impl Drive {
             (Work::Snapshot, Outcome::Page(result)) => self.snapshot_arrived(result),
             (Work::Changes, Outcome::Changes(result)) => self.changes_arrived(result),
             (Work::Fetch { ino, content, range }, Outcome::Fetch(result)) => {
-                self.fetch_done(ino, content, range, result);
+                let whole = self.hydration.take_delivered(job, range);
+                self.fetch_done(ino, content, (range, whole), result);
             }
             (Work::FetchSmall { files, dir }, Outcome::Small(result)) => {
                 self.small_arrived(&files, dir, result);

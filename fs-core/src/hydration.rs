@@ -58,8 +58,10 @@ pub(crate) struct Hydration {
     runs: BTreeMap<Ino, SmallRun>,
     pub(crate) disk_free: Option<u64>,
     pub(crate) retry_at: Option<Mono>,
-    /// Parts that arrived while their range was being worked on, and were let go.
-    skipped: BTreeMap<Ino, Ranges>,
+    /// What fetches in flight have delivered, kept or not.
+    delivered: BTreeMap<Job, Ranges>,
+    /// Bytes on their way into backing files, not recorded yet.
+    filling: u64,
 }
 
 impl Default for Hydration {
@@ -72,7 +74,8 @@ impl Default for Hydration {
             runs: BTreeMap::new(),
             disk_free: None,
             retry_at: None,
-            skipped: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            filling: 0,
         }
     }
 }
@@ -87,7 +90,6 @@ impl Hydration {
         self.used.pop(&ino);
         self.passing.remove(&ino);
         self.inflight.remove(&ino);
-        self.skipped.remove(&ino);
         self.runs.remove(&ino);
     }
 
@@ -133,15 +135,17 @@ impl Hydration {
         self.unmark(ino, range);
     }
 
-    /// Whether some of `range` was let go, which is forgotten now.
-    fn was_skipped(&mut self, ino: Ino, range: Range) -> bool {
-        let Some(parts) = self.skipped.get_mut(&ino) else { return false };
-        let some = parts.overlaps(range);
-        parts.remove(range);
-        if parts.is_empty() {
-            self.skipped.remove(&ino);
-        }
-        some
+    /// Forgets what a fetch delivered; says whether it was all of `range`.
+    pub(crate) fn take_delivered(&mut self, job: Job, range: Range) -> bool {
+        self.delivered.remove(&job).unwrap_or_default().covers(range)
+    }
+
+    pub(crate) fn filling(&mut self, range: Range) {
+        self.filling += range.len();
+    }
+
+    pub(crate) fn filled(&mut self, range: Range) {
+        self.filling = self.filling.saturating_sub(range.len());
     }
 
     fn unmark(&mut self, ino: Ino, range: Range) {
@@ -243,6 +247,8 @@ impl Drive {
     /// A part of a fetch arrived: keep what is still wanted of it.
     pub(crate) fn fetched(&mut self, job: Job, offset: u64, bytes: &Bytes) {
         let Some(Work::Fetch { ino, content, .. }) = self.jobs.get(job).cloned() else { return };
+        let part = Range::at(offset, bytes.len() as u64);
+        self.hydration.delivered.entry(job).or_default().insert(part);
         self.fill(ino, content, offset, bytes);
     }
 
@@ -269,6 +275,7 @@ impl Drive {
         for range in self.idle_parts(ino, &gaps) {
             let Some(inode) = self.tree.get_mut(ino) else { return };
             inode.begin(range, true);
+            self.hydration.filling(range);
             let from = usize::try_from(range.start - offset).unwrap_or(usize::MAX);
             let data = bytes.slice(from..from + range.len() as usize);
             let work = Work::Fill { ino, range, content };
@@ -278,16 +285,11 @@ impl Drive {
 
     /// The parts of `gaps` that nobody works on. The rest is let go: a neighbouring fetch is filling
     /// it, or somebody writes there; those who wait will ask again.
-    fn idle_parts(&mut self, ino: Ino, gaps: &[Range]) -> Vec<Range> {
+    fn idle_parts(&self, ino: Ino, gaps: &[Range]) -> Vec<Range> {
         let Some(inode) = self.tree.get(ino) else { return Vec::new() };
         let mut idle: Ranges = gaps.iter().copied().collect();
         let busy: Vec<Range> = inode.busy.iter().map(|busy| busy.range).collect();
-        for range in busy {
-            for part in idle.within(range) {
-                self.hydration.skipped.entry(ino).or_default().insert(part);
-                idle.remove(part);
-            }
-        }
+        busy.into_iter().for_each(|range| idle.remove(range));
         idle.iter().collect()
     }
 
@@ -298,6 +300,7 @@ impl Drive {
         content: ContentRef,
         result: Result<(), FsError>,
     ) {
+        self.hydration.filled(range);
         let same = self.tree.get(ino).is_some_and(|inode| base_of(inode) == content);
         match result {
             Ok(()) if same => {
@@ -311,27 +314,21 @@ impl Drive {
         self.reap(ino);
     }
 
+    /// `whole`: the parts that were delivered cover all that was asked for.
     pub(crate) fn fetch_done(
         &mut self,
         ino: Ino,
         content: ContentRef,
-        range: Range,
+        (range, whole): (Range, bool),
         result: Result<(), CloudError>,
     ) {
         self.hydration.end(ino, range);
         match result {
+            Ok(()) if whole => self.wake(Wake::Bytes(ino)),
             Ok(()) => {
-                let Some(inode) = self.tree.get(ino) else { return };
-                let skipped = self.hydration.was_skipped(ino, range);
-                let settled = !skipped && inode.busy.is_empty() && base_of(inode) == content;
-                let short = settled && !inode.absent(range).is_empty();
-                if short && !self.hydration.passing.contains_key(&ino) && !self.is_full() {
-                    let path = String::from_utf8_lossy(&self.tree.path(ino)).into_owned();
-                    self.note(format!("{path}: the store sent too little"));
-                    self.fail_waiting(Wake::Bytes(ino), FsError::Corrupt);
-                } else {
-                    self.wake(Wake::Bytes(ino));
-                }
+                let path = String::from_utf8_lossy(&self.tree.path(ino)).into_owned();
+                self.note(format!("{path}: the store sent too little"));
+                self.fail_waiting(Wake::Bytes(ino), FsError::Corrupt);
             }
             Err(error) => self.fetch_failed(ino, content, &error),
         }
@@ -496,7 +493,8 @@ impl Drive {
     fn fits(&self, len: u64) -> bool {
         let weight = self.tree.weight();
         let roomy = self.hydration.disk_free.is_none_or(|free| free >= self.limits.disk_floor);
-        roomy && weight.clean + weight.dirty + len.div_ceil(4096) * 4096 <= self.limits.cache_bytes
+        let used = weight.clean + weight.dirty + self.hydration.filling;
+        roomy && used + len.div_ceil(4096) * 4096 <= self.limits.cache_bytes
     }
 
     /// Clean, not pinned, nothing under way.

@@ -9,6 +9,8 @@ use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 const PIN_FETCHES: usize = 6;
 /// Bytes of one large pinned file asked for at a time.
 const PIN_BYTES: u64 = 8 << 20;
+/// Nodes looked at in one call.
+const LOOKS: usize = 4_096;
 /// Milliseconds before a listing or file that failed is tried again.
 const RETRY_MS: u64 = 2_000;
 
@@ -16,6 +18,8 @@ const RETRY_MS: u64 = 2_000;
 pub(crate) struct Pins {
     /// Nodes still to be looked at.
     todo: BTreeSet<Ino>,
+    /// Of those, directories whose listing is on its way.
+    unloaded: BTreeSet<Ino>,
     /// Files that lack bytes.
     missing: BTreeSet<Ino>,
     next_try: Option<Mono>,
@@ -33,6 +37,11 @@ impl Pins {
 
     pub(crate) fn next_try(&self) -> Option<Mono> {
         if self.todo.is_empty() && self.missing.is_empty() { None } else { self.next_try }
+    }
+
+    /// Whether something pinned has not been looked at yet.
+    pub(crate) fn is_walking(&self) -> bool {
+        !self.todo.is_empty()
     }
 
     pub(crate) fn missing(&self) -> &BTreeSet<Ino> {
@@ -61,9 +70,17 @@ impl Drive {
             return;
         }
         self.pins.next_try = None;
-        for ino in core::mem::take(&mut self.pins.todo) {
+        let mut looks = LOOKS;
+        while looks > 0
+            && let Some(ino) = self.pins.todo.pop_first()
+        {
+            looks -= 1;
             self.look_at(ino);
         }
+        if !self.pins.todo.is_empty() {
+            self.pins.next_try = Some(self.now.mono); // go on at the next event
+        }
+        self.pins.todo.append(&mut self.pins.unloaded);
         if self.pins.missing.is_empty() || !self.inbox.online {
             return;
         }
@@ -83,9 +100,8 @@ impl Drive {
         if inode.is_dir() {
             if inode.loaded && self.is_listed(inode) {
                 self.pins.todo.extend(inode.children.values().copied());
-                self.pins.next_try = Some(self.now.mono); // go on at the next event
             } else {
-                self.pins.todo.insert(ino);
+                self.pins.unloaded.insert(ino);
                 self.pins.next_try = Some(self.now.mono.plus_millis(50));
                 let _ = self.want_listing(ino);
             }

@@ -107,7 +107,9 @@ impl Drive {
             dirty_bytes: weight.dirty,
             pinned_bytes: pinned.filter_map(|ino| self.tree.get(*ino)).map(here).sum(),
             quota_bytes: self.limits.cache_bytes,
-            pin_missing_bytes: self.pins.missing().iter().filter_map(missing).sum(),
+            // What has not been looked at counts as one byte: nobody may take it for done.
+            pin_missing_bytes: u64::from(self.pins.is_walking())
+                + self.pins.missing().iter().filter_map(missing).sum::<u64>(),
             fetching: self.hydration.fetches() as u64,
             open_handles: self.handles.len() as u64,
             conflicts: self.inbox.conflicts,

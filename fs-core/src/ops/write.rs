@@ -44,6 +44,7 @@ impl Drive {
         if let Some(inode) = self.tree.get_mut(ino) {
             inode.begin(range, true);
         }
+        self.hydration.filling(range);
         let after = self.latest();
         let write = Local::Write { ino, offset, data: data.clone(), after };
         self.local(Work::Write { ticket, ino, range }, write);
@@ -100,6 +101,7 @@ impl Drive {
         range: Range,
         result: Result<(), FsError>,
     ) {
+        self.hydration.filled(range);
         if result.is_ok() {
             self.wrote(ino, range);
         }
