@@ -26,7 +26,7 @@ pub use program::program;
 pub use proxy::{Line, Proxy, Traffic};
 pub use relay::{Passing, Relay};
 pub use server::Server;
-pub use skip::{can_mount, have, skip};
+pub use skip::{can_mount, have, have_any, skip};
 pub use tree::{Entry, Tree, tree, tree_of};
 pub use wait::{PATIENCE, wait_for, wait_until};
 pub use world::World;

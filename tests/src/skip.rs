@@ -29,17 +29,20 @@ pub fn can_mount(test: &str) -> bool {
 
 /// Whether all these programs are there; if not, `test` is noted as skipped.
 pub fn have(test: &str, programs: &[&str]) -> bool {
+    programs.iter().all(|program| have_any(test, &[program]))
+}
+
+/// Whether one of these programs is there; if not, `test` is noted as skipped.
+pub fn have_any(test: &str, programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |name: &str| {
+    let is_there = |name: &&str| {
         std::env::split_paths(&path)
             .chain([Path::new("/usr/sbin").into(), Path::new("/sbin").into()])
             .any(|folder| folder.join(name).exists())
     };
-    match programs.iter().find(|name| !is_there(name)) {
-        None => true,
-        Some(name) => {
-            skip(test, &format!("`{name}` is missing"));
-            false
-        }
+    let found = programs.iter().any(is_there);
+    if !found {
+        skip(test, &format!("`{}` is missing", programs.join("` or `")));
     }
+    found
 }

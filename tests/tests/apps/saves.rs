@@ -1,6 +1,6 @@
 //! How editors and office suites save.
 
-use meshdrive_tests::{Device, World, have, tool};
+use meshdrive_tests::{Device, World, have, have_any, tool};
 use std::fs;
 
 #[track_caller]
@@ -83,7 +83,7 @@ fn in_place() {
 
 #[test]
 fn vim_itself() {
-    if !have("apps::vim_itself", &["vim.tiny"]) && !have("apps::vim_itself", &["vim"]) {
+    if !have_any("apps::vim_itself", &["vim", "vim.tiny"]) {
         return;
     }
     let Some(world) = World::mounted("apps::vim_itself") else { return };
