@@ -70,11 +70,13 @@ pub(crate) fn up(root: &Path) -> Result<()> {
         let create = ["drive", "create", DRIVE, "--server", &url, "--setup-code-file"];
         run(dev.meshdrive().args(create).arg(code))?;
     }
-    if mounts::is_mounted(&dev.mountpoint)? {
+    if mounts::is_mounted(&dev.mountpoint)? && !mounts::is_dead(&dev.mountpoint) {
         eprintln!("{} is mounted already", dev.mountpoint.display());
     } else {
-        std::fs::create_dir_all(&dev.mountpoint)
-            .with_context(|| dev.mountpoint.display().to_string())?;
+        if !mounts::is_dead(&dev.mountpoint) {
+            std::fs::create_dir_all(&dev.mountpoint)
+                .with_context(|| dev.mountpoint.display().to_string())?;
+        }
         run(dev.meshdrive().args(["mount", DRIVE]).arg(&dev.mountpoint))?;
     }
     eprint!("{}", what_next(&dev));
@@ -107,6 +109,10 @@ fn what_next(dev: &Dev) -> String {
 /// pending), or the store does not stop.
 pub(crate) fn down(root: &Path) -> Result<()> {
     let dev = Dev::new(root)?;
+    if mounts::is_dead(&dev.mountpoint) {
+        // A crash left it: mounting again recovers what is unsent, so that it can be sent now.
+        run(dev.meshdrive().args(["mount", DRIVE]).arg(&dev.mountpoint))?;
+    }
     if mounts::is_mounted(&dev.mountpoint)? {
         let unmounted = run(dev.meshdrive().args(["unmount", DRIVE]));
         unmounted.context("the drive stays mounted and the store stays up")?;

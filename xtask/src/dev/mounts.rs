@@ -13,6 +13,12 @@ pub(super) fn is_mounted(path: &Path) -> Result<bool> {
     Ok(is_listed(&list, path.as_os_str().as_bytes()))
 }
 
+/// Whether a mount is there whose daemon is gone. Listing asks the daemon; the attributes of the
+/// root may come from the kernel's memory.
+pub(super) fn is_dead(path: &Path) -> bool {
+    std::fs::read_dir(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotConnected)
+}
+
 /// The mountpoint is the fifth field of a line; space, tab, line feed and backslash are octal.
 fn is_listed(list: &[u8], path: &[u8]) -> bool {
     let lines = list.split(|&byte| byte == b'\n');
