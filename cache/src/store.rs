@@ -46,6 +46,9 @@ pub trait LocalStore: Send + Sync + 'static {
     fn read_into(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
     fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error>;
     fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error>;
+    /// Copies `part` of `from` to `offset` of `to`, without the bytes passing through this process
+    /// where the file system can do that. The two must not overlap in one file.
+    fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), Error>;
     /// Makes `range` read as zeros without changing the length.
     fn zero(&self, ino: Ino, range: Range) -> Result<(), Error>;
     /// Drops the backing file of `ino`; it is no error if there is none.

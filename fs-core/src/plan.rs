@@ -146,12 +146,16 @@ impl Drive {
             if inode.is_dir() {
                 ties.before = self.tree.moved_out_of(row.id);
             }
+            // Links go before what they name, so that none ever names what is in the trash.
+            ties.before.extend(self.tree.links.leaving(row.id).map(|(link, _)| link));
             return ties;
         }
         let moving = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
         if !row.pending.has(moving) {
             return ties;
         }
+        let target = row.link_target().and_then(|id| self.tree.by_id(id));
+        ties.before.extend(target.filter(|inode| is_coming(inode)).map(|inode| inode.row.ino));
         let Some(parent) = self.tree.get(row.parent) else { return ties };
         ties.together.extend(self.tree.moved_from(parent.row.id, &row.name));
         ties.together.retain(|other| *other != ino);
@@ -252,12 +256,15 @@ impl Drive {
         if !new.row.pending.has(Pending::CREATE) || !new.is_file() || self.uploads.is_sending(ino) {
             return;
         }
+        let linked = |id| self.tree.links.count(id) > 0;
         let Some(parent) = self.tree.get(new.row.parent) else { return };
         let Some(old) = self
             .tree
             .moved_from(parent.row.id, &new.row.name)
             .and_then(|old| self.tree.get(old))
             .filter(|old| old.is_file() && !self.uploads.is_sending(old.row.ino))
+            // Their links must go on naming what they name.
+            .filter(|old| !linked(old.row.id) && !linked(new.row.id))
         else {
             return;
         };
@@ -296,6 +303,11 @@ impl Drive {
             self.touch(old_row.ino);
         }
     }
+}
+
+/// The cloud does not have the node, or has it in its trash.
+fn is_coming(inode: &Inode) -> bool {
+    inode.row.pending.has(Pending::CREATE.with(Pending::RESTORE))
 }
 
 fn content_op(inode: &Inode, drafts: &BTreeMap<Ino, Draft>) -> Option<Op> {
