@@ -31,12 +31,12 @@ const LARGEST_TRANSFER: u32 = 1 << 20;
 const BACKGROUND: u16 = 128;
 
 /// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
-/// them, and never will be: the kernel would own size and times then.
-const WANTED: [InitFlags; 8] = [
+/// them, and never will be: the kernel would own size and times then. Nor is `FUSE_ATOMIC_O_TRUNC`: the
+/// kernel would let an open cut a program that runs, and only then answer `ETXTBSY`.
+const WANTED: [InitFlags; 7] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
     InitFlags::FUSE_CACHE_SYMLINKS,
