@@ -48,8 +48,8 @@ impl Drive {
                 let whole = self.hydration.take_delivered(job, range);
                 self.fetch_done(ino, content, (range, whole), result);
             }
-            (Work::FetchSmall { files, dir }, Outcome::Small(result)) => {
-                self.small_arrived(&files, dir, result);
+            (Work::FetchSmall { files, walk }, Outcome::Small(result)) => {
+                self.small_arrived(&files, walk, result);
             }
             (Work::Stage, Outcome::Staged(drafts)) => self.staged(drafts),
             (Work::Commit, Outcome::Committed(result)) => self.committed(result),
@@ -115,7 +115,7 @@ impl Drive {
             Err(error) => error,
         };
         self.tree.end_load(None, false);
-        if self.tree.get(ino).is_some_and(|inode| !inode.row.gone) {
+        if self.tree.get(ino).is_some_and(|inode| !inode.row.gone || inode.is_held()) {
             self.wake(Wake::Node(ino));
         } else {
             self.fail_waiting(Wake::Node(ino), error);

@@ -90,6 +90,9 @@ pub struct Limits {
     pub owner: crate::Owner,
     /// Free bytes of the cache's disk below which nothing more is cached.
     pub disk_floor: u64,
+    /// How many daemons have served this mount before: 0 for a fresh one. Above 0 the kernel may have
+    /// nodes in use and files open that this drive does not know of.
+    pub life: u32,
 }
 
 impl Default for Limits {
@@ -104,6 +107,7 @@ impl Default for Limits {
             read_ahead: 16 << 20,
             owner: crate::Owner { uid: 0, gid: 0 },
             disk_floor: 1 << 30,
+            life: 0,
         }
     }
 }

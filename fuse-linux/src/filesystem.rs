@@ -5,9 +5,11 @@ use crate::answer::{self, Refuse};
 use crate::convert::{
     allocate_mode, made_kind, open_flags, owner, permissions, rename_flags, set_time,
 };
+use crate::door::Door;
 use crate::listing::{self, Room};
+use crate::reattach::{self, Seen};
+use crate::resent;
 use bytes::Bytes;
-use engine::Port;
 use fs_core::{CreateSpec, FsError, HandleId, Ino, Kind, Name, Request as Ask, SetAttrs};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
@@ -31,12 +33,12 @@ const LARGEST_TRANSFER: u32 = 1 << 20;
 const BACKGROUND: u16 = 128;
 
 /// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
-/// them, and never will be: the kernel would own size and times then.
-const WANTED: [InitFlags; 8] = [
+/// them, and never will be: the kernel would own size and times then. Nor is `FUSE_ATOMIC_O_TRUNC`: the
+/// kernel would let an open cut a program that runs, and only then answer `ETXTBSY`.
+const WANTED: [InitFlags; 7] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
     InitFlags::FUSE_CACHE_SYMLINKS,
@@ -44,26 +46,33 @@ const WANTED: [InitFlags; 8] = [
 ];
 
 pub(crate) struct Translator {
-    port: Port,
+    port: Door,
     room: Arc<Room>,
+    seen: Seen,
 }
 
 impl Translator {
-    pub(crate) fn new(port: Port) -> Translator {
-        Translator { port, room: Arc::default() }
+    pub(crate) fn new(port: Door, seen: Seen) -> Translator {
+        Translator { port, room: Arc::default(), seen }
     }
 
     /// Hands over a request about `name`, or refuses a name that no entry can have.
-    fn named<R: Refuse>(&self, name: &OsStr, reply: R, submit: impl FnOnce(&Port, Name, R)) {
+    fn named<R: Refuse>(&self, name: &OsStr, reply: R, submit: impl FnOnce(&Door, Name, R)) {
         match Name::new(name.as_bytes()) {
             Ok(name) => submit(&self.port, name, reply),
             Err(error) => reply.error(error),
         }
     }
 
-    fn make(&self, parent: INodeNo, name: &OsStr, spec: CreateSpec, reply: ReplyEntry) {
+    fn make(
+        &self,
+        request: &Request,
+        (parent, name): (INodeNo, &OsStr),
+        spec: CreateSpec,
+        reply: ReplyEntry,
+    ) {
         self.named(name, reply, |port, name, reply| {
-            port.submit(Ask::Make { parent: ino(parent), name, spec }, answer::entry(reply));
+            resent::make(request, port, (ino(parent), name), spec, reply);
         });
     }
 }
@@ -92,6 +101,7 @@ fn absence(name: &OsStr) -> FsError {
 
 impl Filesystem for Translator {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        reattach::note(&self.seen, config);
         for wanted in WANTED {
             if config.add_capabilities(wanted).is_err() {
                 tracing::debug!(?wanted, "this kernel lacks a FUSE feature");
@@ -187,7 +197,7 @@ impl Filesystem for Translator {
         };
         let mode = permissions(mode, umask);
         let spec = CreateSpec { kind, mode, rdev, owner: owner(request), target: Vec::new() };
-        self.make(parent, name, spec, reply);
+        self.make(request, (parent, name), spec, reply);
     }
 
     fn mkdir(
@@ -201,7 +211,7 @@ impl Filesystem for Translator {
     ) {
         let (mode, owner) = (permissions(mode, umask), owner(request));
         let spec = CreateSpec { kind: Kind::Dir, mode, rdev: 0, owner, target: Vec::new() };
-        self.make(parent, name, spec, reply);
+        self.make(request, (parent, name), spec, reply);
     }
 
     fn symlink(
@@ -215,7 +225,7 @@ impl Filesystem for Translator {
         let target = target.as_os_str().as_bytes().to_vec();
         let spec =
             CreateSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, owner: owner(request), target };
-        self.make(parent, name, spec, reply);
+        self.make(request, (parent, name), spec, reply);
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -225,21 +235,23 @@ impl Filesystem for Translator {
         });
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.named(name, reply, |port, name, reply| {
-            port.submit(Ask::Unlink { parent: ino(parent), name }, answer::done(reply));
+            let answer = resent::done(request, FsError::NotFound, reply);
+            port.submit(Ask::Unlink { parent: ino(parent), name }, answer);
         });
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.named(name, reply, |port, name, reply| {
-            port.submit(Ask::Rmdir { parent: ino(parent), name }, answer::done(reply));
+            let answer = resent::done(request, FsError::NotFound, reply);
+            port.submit(Ask::Rmdir { parent: ino(parent), name }, answer);
         });
     }
 
     fn rename(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -253,7 +265,8 @@ impl Filesystem for Translator {
         self.named(name, reply, |_, name, reply| {
             self.named(new_name, reply, |port, new_name, reply| {
                 let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
-                port.submit(Ask::Rename { from, to, flags }, answer::done(reply));
+                let answer = resent::renamed(request, port, to.clone(), reply);
+                port.submit(Ask::Rename { from, to, flags }, answer);
             });
         });
     }
@@ -272,7 +285,9 @@ impl Filesystem for Translator {
     ) {
         let (mode, owner) = (permissions(mode, umask), owner(request));
         self.named(name, reply, |port, name, reply| {
-            let flags = open_flags(flags);
+            let mut flags = open_flags(flags);
+            // What came again may have made the file: then it is to be opened.
+            flags.exclusive &= !reattach::is_resent(request);
             let request = Ask::Create { parent: ino(parent), name, mode, owner, flags };
             port.submit(request, answer::created(reply));
         });
@@ -484,7 +499,7 @@ impl Filesystem for Translator {
 
     fn setxattr(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -496,10 +511,12 @@ impl Filesystem for Translator {
         let replace = flags & libc::XATTR_REPLACE != 0;
         let means = acl::meaning(value).filter(|_| name.as_bytes() == acl::ACCESS);
         let (ino, name, value) = (ino(node), xattr_name(name), value.to_vec());
+        let attribute = (ino, name.clone(), value.clone());
+        let answer = resent::attribute_set(request, &self.port, attribute, reply);
         let request = Ask::Setxattr { ino, name, value, create, replace };
         match means {
-            Some(means) => acl::set(&self.port, (ino, means), request, answer::done(reply)),
-            None => self.port.submit(request, answer::done(reply)),
+            Some(means) => acl::set(&self.port, (ino, means), request, answer),
+            None => self.port.submit(request, answer),
         }
     }
 
@@ -517,8 +534,8 @@ impl Filesystem for Translator {
         self.port.submit(Ask::Listxattr { ino: ino(node) }, answer::xattr(reply, room));
     }
 
-    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let request = Ask::Removexattr { ino: ino(node), name: xattr_name(name) };
-        self.port.submit(request, answer::done(reply));
+    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let answer = resent::done(request, FsError::NoAttribute, reply);
+        self.port.submit(Ask::Removexattr { ino: ino(node), name: xattr_name(name) }, answer);
     }
 }

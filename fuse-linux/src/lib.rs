@@ -4,6 +4,7 @@ mod acl;
 mod answer;
 mod attach;
 mod convert;
+mod door;
 mod errno;
 mod error;
 mod filesystem;
@@ -11,9 +12,12 @@ mod listing;
 mod mount;
 mod mountinfo;
 mod notify;
+mod reattach;
+mod resent;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::MountError;
-pub use mount::{FS_TYPE, Mount, MountConfig, recover_dead_mount};
+pub use mount::{FS_TYPE, Kept, Mount, MountConfig, detach, recover_dead_mount};
+pub use reattach::Offer;

@@ -1,7 +1,8 @@
 //! Tells the kernel what to forget.
 
-use engine::Driver;
-use fs_core::Stale;
+use crate::answer;
+use engine::{Driver, Port};
+use fs_core::{Ino, Request, Stale};
 use fuser::{INodeNo, Notifier};
 use std::ffi::OsStr;
 use std::io;
@@ -11,11 +12,21 @@ use std::os::unix::ffi::OsStrExt;
 /// kernel may hold an invalidation back until a read or a lookup in flight is answered.
 pub(crate) struct Kernel {
     notifier: Notifier,
+    /// Set when an earlier daemon has served this mount: what the kernel has of its time is not counted
+    /// here, so it is noted when the kernel turns out not to have a node any more.
+    port: Option<Port>,
 }
 
 impl Kernel {
-    pub(crate) fn new(notifier: Notifier) -> Kernel {
-        Kernel { notifier }
+    pub(crate) fn new(notifier: Notifier, port: Option<Port>) -> Kernel {
+        Kernel { notifier, port }
+    }
+
+    /// The kernel does not know this node.
+    fn unknown(&self, ino: Ino) {
+        if let Some(port) = &self.port {
+            port.submit(Request::Forget { ino, count: u64::MAX }, answer::forgotten(ino));
+        }
     }
 }
 
@@ -32,6 +43,10 @@ impl Driver for Kernel {
         };
         match sent {
             Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => match stale {
+                Stale::Data(ino) | Stale::Attrs(ino) => self.unknown(ino),
+                Stale::Entry { .. } => {}
+            },
             // Unmounted: there is no kernel cache any more.
             Err(error) if gone(&error) => {}
             Err(error) => tracing::warn!(?stale, %error, "the kernel did not take an invalidation"),
@@ -40,6 +55,6 @@ impl Driver for Kernel {
 }
 
 fn gone(error: &io::Error) -> bool {
-    let codes = [libc::ENODEV, libc::ENOTCONN, libc::ENOENT, libc::EBADF, libc::EPERM];
+    let codes = [libc::ENODEV, libc::ENOTCONN, libc::EBADF, libc::EPERM];
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }

@@ -32,6 +32,11 @@ impl Drive {
     /// Runs a request from its first line.
     pub(crate) fn step(&mut self, ticket: Ticket, request: &Request) -> Step<Flow> {
         use Request as R;
+        if self.limits.life > 0
+            && let Some((ino, handle)) = request.handle()
+        {
+            self.take_over(ino, handle)?;
+        }
         match request {
             R::Lookup { parent, name } => self.lookup(*parent, name),
             R::Forget { ino, count } => Ok(self.forget(*ino, *count)),
@@ -99,6 +104,7 @@ impl Drive {
             inode.lookups = inode.lookups.saturating_sub(count);
             if inode.lookups == 0 {
                 self.tree.may_be_idle();
+                self.lay_to_rest(ino);
             }
         }
         Some(Response::Done)
