@@ -184,14 +184,14 @@ impl Drive {
             return Ok(());
         }
         match self.other_name(ino)? {
-            Some(link) => self.take_over(ino, link),
+            Some(link) => self.inherit_place(ino, link),
             None => self.remove(ino),
         }
         Ok(())
     }
 
     /// The node moves to where one of its links is; the link goes.
-    fn take_over(&mut self, ino: Ino, link: Ino) {
+    fn inherit_place(&mut self, ino: Ino, link: Ino) {
         let Some(row) = self.tree.get(link).map(|link| link.row.clone()) else { return };
         self.remove(link);
         self.place(ino, row.parent, &row.name);
