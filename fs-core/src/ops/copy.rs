@@ -30,6 +30,8 @@ impl Drive {
         (to, to_handle, to_offset): Side,
         len: u64,
     ) -> Step<Flow> {
+        self.take_over(from, from_handle)?;
+        self.take_over(to, to_handle)?;
         let source = self.handles.get_mut(from_handle, from).ok_or(FsError::BadHandle)?;
         let readable = source.flags.read;
         let target = self.handles.get_mut(to_handle, to).ok_or(FsError::BadHandle)?;
