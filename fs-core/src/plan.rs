@@ -5,8 +5,8 @@ use crate::drive::Drive;
 use crate::tree::Inode;
 use crate::uploads::OPS_MAX;
 use crate::{
-    Attrs, Change, ContentRow, Draft, Flight, FlightItem, Group, Ino, Kind, Loaded, Op, Pending,
-    Rev,
+    Attrs, Change, ContentRow, Draft, Flight, FlightItem, Group, Ino, Kind, Loaded, NodeRow, Op,
+    Pending, Rev,
 };
 use alloc::{
     boxed::Box,
@@ -28,6 +28,8 @@ struct Room {
     bytes: usize,
 }
 
+/// A file that takes a place in the cloud.
+const ARRIVING: Pending = Pending::CREATE.with(Pending::PLACE);
 /// Bytes of operations in one commit, with some of the protocol's 8 MiB left for their envelopes.
 const COMMIT_BYTES: usize = 6 << 20;
 /// An operation without its content and xattrs, in bytes, generously.
@@ -251,9 +253,11 @@ impl Drive {
 
     /// Save-by-rename: a new file that stands where the cloud has another one, which was removed or
     /// moved aside here, takes over that one's identity. Its history and versions stay with the name.
+    /// A save may take longer than the settle window; then the cloud knows the new file too, and the
+    /// two change places.
     pub(crate) fn adopt_identity(&mut self, ino: Ino) {
         let Some(new) = self.tree.get(ino) else { return };
-        if !new.row.pending.has(Pending::CREATE) || !new.is_file() || self.uploads.is_sending(ino) {
+        if !new.row.pending.has(ARRIVING) || !new.is_file() || self.uploads.is_sending(ino) {
             return;
         }
         let linked = |id| self.tree.links.count(id) > 0;
@@ -273,6 +277,10 @@ impl Drive {
         if (!trashed && !aside) || old.row.pending.has(Pending::RESTORE) {
             return;
         }
+        let is_new = new.row.pending.has(Pending::CREATE);
+        if !is_new && (!trashed || !is_slow_save(&new.row, &old.row)) {
+            return;
+        }
         let (new_row, old_row) = (new.row.clone(), old.row.clone());
         self.ensure_content(ino);
         self.ensure_content(old_row.ino);
@@ -289,14 +297,17 @@ impl Drive {
         };
         self.commit(Change::PutNode(Box::new(left)));
         // ... then the new one takes it.
-        let mut heir = new_row;
+        let mut heir = new_row.clone();
         heir.id = old_row.id;
         heir.meta_rev = old_row.meta_rev;
         heir.content_rev = old_row.content_rev;
-        heir.origin = old_row.origin;
+        heir.origin = old_row.origin.clone();
         heir.pending = Pending::CONTENT.with(Pending::ATTRS);
         self.put(heir);
-        if trashed {
+        if !is_new {
+            self.put(temporary(&new_row, &old_row));
+            self.touch(old_row.ino);
+        } else if trashed {
             self.settled(old_row.ino);
             self.reap(old_row.ino);
         } else {
@@ -308,6 +319,28 @@ impl Drive {
 /// The cloud does not have the node, or has it in its trash.
 fn is_coming(inode: &Inode) -> bool {
     inode.row.pending.has(Pending::CREATE.with(Pending::RESTORE))
+}
+
+/// Whether a file that the cloud knows and that replaces another is what a save has left: it was
+/// made in the same folder, and after the version that it replaces.
+fn is_slow_save(new: &NodeRow, old: &NodeRow) -> bool {
+    let folder = |row: &NodeRow| row.origin.as_ref().map(|origin| origin.parent);
+    !new.pending.has(Pending::RESTORE.with(Pending::TRASH))
+        && folder(new).is_some()
+        && folder(new) == folder(old)
+        && new.content_rev > old.content_rev
+}
+
+/// What the cloud knows as the temporary file of a save goes to the trash, in place of the old one.
+fn temporary(new: &NodeRow, old: &NodeRow) -> NodeRow {
+    NodeRow {
+        id: new.id,
+        origin: new.origin.clone(),
+        meta_rev: new.meta_rev,
+        content_rev: new.content_rev,
+        pending: Pending::TRASH,
+        ..old.clone()
+    }
 }
 
 fn content_op(inode: &Inode, drafts: &BTreeMap<Ino, Draft>) -> Option<Op> {
