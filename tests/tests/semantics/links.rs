@@ -77,7 +77,7 @@ fn claim_hard_links_are_one_file_everywhere() {
 fn claim_a_linked_file_outlives_its_removal_elsewhere() {
     let name = "semantics::claim_a_linked_file_outlives_its_removal_elsewhere";
     let Some(world) = World::mounted(name) else { return };
-    let line = Proxy::start(&world.server.url(), Line::FAST);
+    let line = Proxy::start(world.server.address(), Line::FAST);
     let b = world.join_at("beta", &line.url());
     b.mount();
     let a = &world.a;
@@ -114,7 +114,7 @@ fn copy(from: &Path, to: &Path) -> u64 {
 #[test]
 fn claim_copies_move_nothing() {
     let Some(world) = World::mounted("semantics::claim_copies_move_nothing") else { return };
-    let line = Proxy::start(&world.server.url(), Line::FAST);
+    let line = Proxy::start(world.server.address(), Line::FAST);
     let b = world.join_at("beta", &line.url());
     b.mount();
     let a = &world.a;
