@@ -37,7 +37,8 @@ fn through_kills<T: Send>(device: &Device, work: impl FnOnce(&AtomicBool) -> T +
     let mut random = Random::new(SEED);
     thread::scope(|scope| {
         let worker = scope.spawn(|| work(&enough));
-        for _ in 0..kills() {
+        for kill in 0..kills() {
+            wait_until("a daemon serves", || lives(device) == kill);
             let life = LIFE_MS.0 + random.below(LIFE_MS.1 - LIFE_MS.0);
             thread::sleep(Duration::from_millis(life));
             device.crash();
@@ -47,6 +48,11 @@ fn through_kills<T: Send>(device: &Device, work: impl FnOnce(&AtomicBool) -> T +
         assert_eq!(device.status()["crashes"].as_u64(), Some(kills()));
         result
     })
+}
+
+/// How many daemons have taken over so far.
+fn lives(device: &Device) -> u64 {
+    device.log().matches(" again.").count() as u64
 }
 
 /// The longest time that one step took, in microseconds.
