@@ -269,13 +269,13 @@ fn claim_end_of_the_daemon_is_a_pause() {
     let a = &world.a;
     let bytes = content(7, 100_000);
     for end in ["crash", "restart"] {
-        let open = File::options().read(true).write(true).create(true).truncate(true);
-        let open = open.open(a.path("removed")).unwrap();
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let open = options.open(a.path("removed")).unwrap();
         open.write_all_at(&bytes, 0).unwrap();
         flock(&open, FlockOperation::NonBlockingLockExclusive).unwrap();
         fs::remove_file(a.path("removed")).unwrap();
-        let held = File::options().read(true).write(true).create(true).truncate(true);
-        let held = held.open(a.path(end)).unwrap();
+        let held = options.open(a.path(end)).unwrap();
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
         match end {
             "crash" => a.crash(),
