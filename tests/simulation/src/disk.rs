@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fs_core::{
-    Change, ContentRow, Flight, FsError, Ino, Loaded, Local, NodeId, NodeRow, Outcome, Range,
+    Change, ContentRow, Flight, FsError, Ino, Kind, Loaded, Local, NodeId, NodeRow, Outcome, Range,
     Recovered, Rev, Seq,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +133,7 @@ impl Disk {
                 || !row.pending.is_none()
                 || row.pinned
                 || row.gone
+                || row.kind == Kind::Link
                 || row.parent == Ino::NONE
                 || cached
         });
@@ -182,6 +183,11 @@ impl Disk {
                 self.journal(*after);
                 self.files.entry(*ino).or_default().resize(*size as usize, 0);
                 Outcome::Local(Ok(()))
+            }
+            Local::Copy { from, part, to, offset, after } => {
+                self.journal(*after);
+                let data = Bytes::from(self.read(*from, *part));
+                self.write(*to, *offset, &data)
             }
             Local::Zero { ino, range, after } => {
                 self.journal(*after);
