@@ -327,7 +327,11 @@ impl Side {
             },
             size: if kind == FileType::Directory { 0 } else { stat.st_size },
             rdev: stat.st_rdev,
-            mtime: self.time(stat.st_mtime, stat.st_mtime_nsec),
+            mtime: match kind {
+                // Moves with what goes through it, which is not the file system's business.
+                FileType::Fifo => Time::Recent,
+                _ => self.time(stat.st_mtime, stat.st_mtime_nsec),
+            },
         }))
     }
 
