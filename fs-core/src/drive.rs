@@ -2,6 +2,7 @@
 
 use crate::faults::{Faults, Halt, Need, Parked, Step, Wake};
 use crate::handles::Handles;
+use crate::held::Held;
 use crate::hydration::Hydration;
 use crate::ident::Random;
 use crate::inbox::Inbox;
@@ -26,6 +27,7 @@ pub struct Drive {
     pub(crate) now: Now,
     pub(crate) tree: Tree,
     pub(crate) handles: Handles,
+    pub(crate) held: Held,
     pub(crate) faults: Faults,
     pub(crate) jobs: Jobs,
     pub(crate) hydration: Hydration,
@@ -51,6 +53,7 @@ impl Drive {
             now,
             tree: Tree::of_life(limits.life),
             handles: Handles::of_life(limits.life),
+            held: Held::default(),
             faults: Faults::default(),
             jobs: Jobs::default(),
             hydration: Hydration::default(),
@@ -186,6 +189,7 @@ impl Drive {
         self.advance_uploads();
         self.advance_pins();
         if !self.inbox.holds_rows() {
+            self.let_go();
             self.tree.sweep(self.limits.idle_nodes);
         }
         self.flush();

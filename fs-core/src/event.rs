@@ -84,6 +84,9 @@ pub struct Limits {
     pub settle_ms: u64,
     /// Nodes that may stay in memory without a kernel reference.
     pub idle_nodes: usize,
+    /// Files that may stay in memory because the kernel refers to them; beyond that it is asked to let
+    /// the oldest go.
+    pub held_nodes: usize,
     /// Fetches in flight.
     pub fetches: usize,
     /// Largest read-ahead window in bytes.
@@ -105,6 +108,7 @@ impl Default for Limits {
             offline_deadline_ms: 3_000,
             settle_ms: 250,
             idle_nodes: 50_000,
+            held_nodes: 120_000,
             fetches: 16,
             read_ahead: 16 << 20,
             owner: crate::Owner::default(),

@@ -17,6 +17,7 @@ mod error;
 mod event;
 mod faults;
 mod handles;
+mod held;
 mod hydration;
 mod ident;
 mod ids;

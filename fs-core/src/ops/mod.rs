@@ -97,13 +97,20 @@ impl Drive {
     pub(crate) fn remember(&mut self, ino: Ino) {
         if let Some(inode) = self.tree.get_mut(ino) {
             inode.lookups += 1;
+            if inode.lookups == 1 && !inode.is_dir() {
+                self.held.take(ino);
+            }
         }
     }
 
     fn forget(&mut self, ino: Ino, count: u64) -> Flow {
         if let Some(inode) = self.tree.get_mut(ino) {
-            inode.lookups = inode.lookups.saturating_sub(count);
+            let before = inode.lookups;
+            inode.lookups = before.saturating_sub(count);
             if inode.lookups == 0 {
+                if before > 0 && !inode.is_dir() {
+                    self.held.release(ino);
+                }
                 self.tree.may_be_idle();
                 self.lay_to_rest(ino);
             }

@@ -89,6 +89,7 @@ impl World {
             cache_bytes: if small { QUOTA } else { 1 << 30 },
             settle_ms: 50,
             idle_nodes: if random.chance(50) { 4 } else { 10_000 },
+            held_nodes: if small { 3 } else { 10_000 },
             ..Limits::default()
         };
         let devices: Vec<Device> =
