@@ -5,7 +5,7 @@
 
 use crate::{Error, locked, platform};
 use bytes::Bytes;
-use fs_core::{Ino, Range};
+use fs_core::{Ino, Measure, Range};
 use lru::LruCache;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -165,6 +165,40 @@ impl Content {
                 locked(&self.files).forget(ino.0);
                 Ok(())
             }
+        }
+    }
+
+    /// Looks at a backing file. What others wrote to it is counted from here on.
+    pub(crate) fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error> {
+        let failed = |error| Error::io(&self.path(ino), error);
+        // Before its times are looked at: whoever could write and cannot any more has written by then.
+        let writers = writers && self.has_writers(ino).map_err(failed)?;
+        let Some(file) = self.open(ino, create)? else { return Ok(Measure::default()) };
+        let metadata = file.metadata().map_err(failed)?;
+        let mut files = locked(&self.files);
+        files.set(ino.0, platform::allocated(&metadata));
+        files.set_unsynced(ino.0, true);
+        Ok(platform::measure(&metadata, writers))
+    }
+
+    /// Whether anybody but this store has the file open, or mapped, for writing. Its own descriptor is
+    /// closed for that.
+    fn has_writers(&self, ino: Ino) -> io::Result<bool> {
+        let mut open = locked(&self.open);
+        open.pop(&ino.0);
+        match File::open(self.path(ino)) {
+            Ok(file) => platform::has_writers(&file),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The backing file for reading, as a descriptor of its own.
+    pub(crate) fn backing(&self, ino: Ino) -> Result<Option<File>, Error> {
+        match File::open(self.path(ino)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&self.path(ino), error)),
         }
     }
 

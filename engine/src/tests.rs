@@ -75,7 +75,7 @@ fn create_request(text: &str) -> Request {
 
 fn create(port: &Port, text: &str) -> (Ino, HandleId) {
     match port.call(create_request(text)) {
-        Ok(Response::Created { attr, handle }) => (attr.ino, handle),
+        Ok(Response::Created { attr, handle, .. }) => (attr.ino, handle),
         other => panic!("create: {other:?}"),
     }
 }

@@ -12,10 +12,25 @@ pub(crate) struct Pace {
     pub(crate) window: u64,
 }
 
+/// How the bytes of a handle travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Route {
+    /// As requests.
+    #[default]
+    Core,
+    /// The kernel reads the backing file itself.
+    Read,
+    /// The kernel reads and writes the backing file itself: what is written is not told.
+    Blind,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Handle {
     pub(crate) ino: Ino,
     pub(crate) flags: OpenFlags,
+    pub(crate) route: Route,
+    /// Made by `Create`: answered with attributes.
+    pub(crate) created: bool,
     pub(crate) pace: Pace,
     /// Directories: the listing as it was at the last rewind.
     pub(crate) listing: Option<Vec<(Name, Ino, Kind)>>,
@@ -31,7 +46,15 @@ impl Handles {
     pub(crate) fn open(&mut self, ino: Ino, flags: OpenFlags) -> HandleId {
         self.last += 1;
         let id = HandleId(self.last);
-        self.open.insert(id, Handle { ino, flags, pace: Pace::default(), listing: None });
+        let handle = Handle {
+            ino,
+            flags,
+            route: Route::Core,
+            created: false,
+            pace: Pace::default(),
+            listing: None,
+        };
+        self.open.insert(id, handle);
         id
     }
 

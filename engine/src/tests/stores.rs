@@ -6,10 +6,11 @@ use cache::LocalStore;
 use cloud::{CloudStore, ContentSource, PartSink};
 use fs_core::{
     Change, CloudError, CloudErrorKind, ContentRef, ContentRow, Draft, DriveInfo, Flight,
-    GroupOutcome, Ino, Kind, Loaded, NodeId, Op, Page, Range, Recovered, RemoteCommit, RemoteNode,
+    GroupOutcome, Ino, Kind, Loaded, Measure, NodeId, Op, Page, Range, Recovered, RemoteCommit, RemoteNode,
     Rev, Seq, StageItem, Timestamp, Version,
 };
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -128,6 +129,15 @@ fn at(offset: u64) -> usize {
 }
 
 impl LocalStore for MemoryLocal {
+    fn measure(&self, ino: Ino, _: bool, _: bool) -> Result<Measure, cache::Error> {
+        let size = self.device().files.get(&ino).map_or(0, Vec::len) as u64;
+        Ok(Measure { size, ..Measure::default() })
+    }
+
+    fn backing(&self, _: Ino) -> Result<Option<File>, cache::Error> {
+        Ok(None)
+    }
+
     fn recover(&self) -> Result<Recovered, cache::Error> {
         let device = self.device();
         Ok(Recovered {

@@ -12,8 +12,11 @@ mod rename;
 mod write;
 mod xattr;
 
+pub(crate) use attr::strip_set_id;
+pub(crate) use write::DIRTY_ALLOWANCE;
+
 use crate::drive::Drive;
-use crate::faults::Step;
+use crate::faults::{Halt, Step};
 use crate::tree::Inode;
 use crate::{
     Change, FsError, Ino, Local, NodeRow, Origin, Pending, Request, Response, StatFs, Ticket,
@@ -30,6 +33,9 @@ impl Drive {
     /// Runs a request from its first line.
     pub(crate) fn step(&mut self, ticket: Ticket, request: &Request) -> Step<Flow> {
         use Request as R;
+        if let Some(need) = self.unseen(ticket, request) {
+            return Err(Halt::Fault(need));
+        }
         match request {
             R::Lookup { parent, name } => self.lookup(*parent, name),
             R::Forget { ino, count } => Ok(self.forget(*ino, *count)),
@@ -51,6 +57,7 @@ impl Drive {
                 self.write(ticket, (*ino, *handle), *offset, data)
             }
             R::Flush { .. } => Ok(Some(Response::Done)),
+            R::Unpass { ino, handle } => Ok(self.unpass(*ino, *handle)),
             R::Release { ino, handle } => Ok(self.close(*ino, *handle)),
             R::Fsync { ino, .. } => self.fsync(ticket, *ino),
             R::Opendir { ino } => self.opendir(*ino),

@@ -10,7 +10,7 @@ use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
 /// Dirty bytes beyond half of the cache that are still accepted: 1 GiB.
-const DIRTY_ALLOWANCE: u64 = 1 << 30;
+pub(crate) const DIRTY_ALLOWANCE: u64 = 1 << 30;
 
 impl Drive {
     pub(super) fn write(
