@@ -114,7 +114,7 @@ impl Drive {
             Err(error) => error,
         };
         self.tree.end_load(None, false);
-        if self.tree.get(ino).is_some_and(|inode| !inode.row.gone) {
+        if self.tree.get(ino).is_some_and(|inode| !inode.row.gone || inode.is_held()) {
             self.wake(Wake::Node(ino));
         } else {
             self.fail_waiting(Wake::Node(ino), error);

@@ -49,8 +49,8 @@ impl Drive {
         let mut drive = Drive {
             limits,
             now,
-            tree: Tree::default(),
-            handles: Handles::default(),
+            tree: Tree::of_life(limits.life),
+            handles: Handles::of_life(limits.life),
             faults: Faults::default(),
             jobs: Jobs::default(),
             hydration: Hydration::default(),
@@ -97,6 +97,7 @@ impl Drive {
             }
         }
         self.drop_closed_orphans();
+        self.ask_for_ghosts();
         self.recover_blind();
         self.uploads.recover(recovered.flights);
         for ino in self.tree.pending().clone() {
@@ -111,15 +112,27 @@ impl Drive {
         }
     }
 
-    /// Files that were unlinked while open: nobody can have them open after a restart.
+    /// Files that were unlinked while open: nobody can have them open in a fresh mount.
     fn drop_closed_orphans(&mut self) {
         let orphans = self.tree.inodes().filter(|inode| {
             let row = &inode.row;
             row.parent == Ino::NONE && row.pending.is_none() && !row.gone && row.origin.is_none()
         });
         for ino in orphans.map(|inode| inode.row.ino).collect::<Vec<_>>() {
-            if ino != Ino::ROOT {
+            if ino != Ino::ROOT && self.limits.life == 0 {
                 self.drop_node(ino);
+            }
+        }
+    }
+
+    /// The kernel is told to forget what it has of nodes without a place: its driver answers with a
+    /// forget for those that it does not have any more.
+    fn ask_for_ghosts(&mut self) {
+        let ghosts =
+            self.tree.inodes().filter(|inode| inode.haunted && inode.row.parent == Ino::NONE);
+        for ino in ghosts.map(|inode| inode.row.ino).collect::<Vec<_>>() {
+            if ino != Ino::ROOT {
+                self.invalidate(Stale::Attrs(ino));
             }
         }
     }
@@ -356,7 +369,7 @@ impl Drive {
 
     /// The node, or the need to load it.
     pub(crate) fn node(&self, ino: Ino) -> Step<&Inode> {
-        let found = self.tree.get(ino).filter(|inode| !inode.row.gone || inode.opens > 0);
+        let found = self.tree.get(ino).filter(|inode| !inode.row.gone || inode.is_held());
         found.ok_or(Halt::Fault(Need::Node(ino)))
     }
 

@@ -36,6 +36,16 @@ pub(crate) struct Handle {
     pub(crate) listing: Option<Vec<(Name, Ino, Kind)>>,
 }
 
+impl Handle {
+    fn new(ino: Ino, flags: OpenFlags) -> Handle {
+        let (route, pace) = (Route::default(), Pace::default());
+        Handle { ino, flags, route, created: false, pace, listing: None }
+    }
+}
+
+/// The number of a handle is the life that it was opened in, then a count within that life.
+const COUNT_BITS: u32 = 40;
+
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
     open: BTreeMap<HandleId, Handle>,
@@ -43,18 +53,27 @@ pub(crate) struct Handles {
 }
 
 impl Handles {
+    /// Handles of a mount that `life` daemons have served before.
+    pub(crate) fn of_life(life: u32) -> Handles {
+        Handles { open: BTreeMap::new(), last: u64::from(life) << COUNT_BITS }
+    }
+
+    /// Whether the handle was opened before this daemon started and has not been used since.
+    pub(crate) fn is_earlier(&self, id: HandleId) -> bool {
+        id.0 >> COUNT_BITS < self.last >> COUNT_BITS && !self.open.contains_key(&id)
+    }
+
+    /// Takes over a handle of an earlier life. The kernel checks itself what each descriptor may do,
+    /// and says where an appended byte goes.
+    pub(crate) fn take_over(&mut self, id: HandleId, ino: Ino) {
+        let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
+        self.open.insert(id, Handle::new(ino, flags));
+    }
+
     pub(crate) fn open(&mut self, ino: Ino, flags: OpenFlags) -> HandleId {
         self.last += 1;
         let id = HandleId(self.last);
-        let handle = Handle {
-            ino,
-            flags,
-            route: Route::Core,
-            created: false,
-            pace: Pace::default(),
-            listing: None,
-        };
-        self.open.insert(id, handle);
+        self.open.insert(id, Handle::new(ino, flags));
         id
     }
 

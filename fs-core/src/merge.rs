@@ -239,9 +239,10 @@ impl Drive {
 
     /// A node that the feed removed: only open handles keep it.
     fn reap_removed(&mut self, ino: Ino) {
-        let held =
-            self.tree.get(ino).is_some_and(|inode| inode.opens > 0 || !inode.busy.is_empty());
-        if !held {
+        let Some(inode) = self.tree.get(ino) else { return };
+        if inode.haunted {
+            self.invalidate(crate::Stale::Attrs(ino)); // whether the kernel still has it
+        } else if inode.opens == 0 && inode.busy.is_empty() {
             self.drop_node(ino);
         }
     }

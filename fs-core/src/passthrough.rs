@@ -112,7 +112,7 @@ impl Drive {
         if inode.passed > 0 {
             return if flags.write { Route::Blind } else { Route::Read };
         }
-        if !flags.passthrough || inode.opens > 0 {
+        if !flags.passthrough || inode.opens > 0 || inode.haunted {
             return Route::Core;
         }
         let placed = inode.row.parent != Ino::NONE && !inode.row.gone;

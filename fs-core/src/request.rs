@@ -196,6 +196,21 @@ pub enum Request {
     Control(Command),
 }
 
+impl Request {
+    /// The open file or directory that it works through.
+    pub(crate) fn handle(&self) -> Option<(Ino, HandleId)> {
+        match self {
+            Request::Setattr { ino, handle: Some(handle), .. }
+            | Request::Read { ino, handle, .. }
+            | Request::Write { ino, handle, .. }
+            | Request::Readdir { ino, handle, .. }
+            | Request::Seek { ino, handle, .. }
+            | Request::Allocate { ino, handle, .. } => Some((*ino, *handle)),
+            _ => None,
+        }
+    }
+}
+
 /// One entry of a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirEntry {

@@ -49,6 +49,10 @@ pub(crate) struct Inode {
     pub(crate) flight: Option<Box<SinceFlight>>,
     /// An old version that is still open: the inode that has its place now.
     pub(crate) superseded: Option<Ino>,
+    /// The kernel may have it open through handles of an earlier life, which are not counted.
+    pub(crate) haunted: bool,
+    /// The kernel may have pages of it that an earlier life had no time to call back.
+    pub(crate) old_pages: bool,
 }
 
 impl Inode {
@@ -70,7 +74,14 @@ impl Inode {
             busy: Vec::new(),
             flight: None,
             superseded: None,
+            haunted: false,
+            old_pages: false,
         }
+    }
+
+    /// Whether somebody has it open, or may have.
+    pub(crate) fn is_held(&self) -> bool {
+        self.opens > 0 || self.haunted
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -183,9 +194,16 @@ pub(crate) struct Tree {
     sweep_at: Ino,
     /// Looks that the next sweeps may take.
     sweep_credit: usize,
+    /// The mount is older than this drive: what is loaded may be open already.
+    haunted: bool,
 }
 
 impl Tree {
+    /// A tree whose mount `life` daemons have served before.
+    pub(crate) fn of_life(life: u32) -> Tree {
+        Tree { haunted: life > 0, ..Tree::default() }
+    }
+
     pub(crate) fn get(&self, ino: Ino) -> Option<&Inode> {
         self.inodes.get(&ino).map(|inode| &**inode)
     }
@@ -349,7 +367,10 @@ impl Tree {
             }
             row.parent = Ino::NONE;
         }
-        self.insert(Inode::new(row, content.map(Box::new)));
+        let mut inode = Inode::new(row, content.map(Box::new));
+        inode.haunted = self.haunted;
+        inode.old_pages = self.haunted;
+        self.insert(inode);
     }
 
     /// Applies one durable change to memory. Rows below directories that are not in memory stay in

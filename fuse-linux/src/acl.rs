@@ -2,7 +2,7 @@
 //! them; the mode bits, which the kernel does act upon, follow a list that is set, as on a local disk.
 //! `cp -a` sets the mode in this way alone.
 
-use engine::Port;
+use crate::door::Door;
 use fs_core::{FsError, Ino, Request as Ask, Response, SetAttrs};
 
 pub(crate) const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -49,7 +49,7 @@ pub(crate) fn meaning(list: &[u8]) -> Option<Meaning> {
 /// Sets the mode that the list says; then stores the list, or, if the mode says it all, removes the
 /// one that was there. `done` hears how it went.
 pub(crate) fn set(
-    port: &Port,
+    port: &Door,
     (ino, means): (Ino, Meaning),
     store: Ask,
     done: impl FnOnce(Result<Response, FsError>) + Send + 'static,

@@ -1,13 +1,16 @@
 //! The verbs: each builds a request and hands it to the port together with its reply.
 
 use crate::acl;
-use crate::answer::{self, Refuse};
+use crate::answer::{self, Opening, Refuse};
+use crate::backing::Backings;
 use crate::convert::{
     allocate_mode, made_kind, open_flags, owner, permissions, rename_flags, set_time,
 };
+use crate::door::Door;
 use crate::listing::{self, Room};
+use crate::reattach::{self, Seen};
+use crate::resent;
 use bytes::Bytes;
-use engine::Port;
 use fs_core::{CreateSpec, FsError, HandleId, Ino, Kind, Name, Request as Ask, SetAttrs};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
@@ -44,26 +47,44 @@ const WANTED: [InitFlags; 7] = [
 ];
 
 pub(crate) struct Translator {
-    port: Port,
+    port: Door,
     room: Arc<Room>,
+    seen: Seen,
+    /// And whether files may be handed to the kernel.
+    backings: (Arc<Backings>, bool),
 }
 
 impl Translator {
-    pub(crate) fn new(port: Port) -> Translator {
-        Translator { port, room: Arc::default() }
+    pub(crate) fn new(port: Door, seen: Seen, backings: (Arc<Backings>, bool)) -> Translator {
+        Translator { port, room: Arc::default(), seen, backings }
+    }
+
+    fn opening(&self, node: INodeNo) -> Opening {
+        let backings = Arc::clone(&self.backings.0);
+        Opening { ino: ino(node), door: self.port.clone(), backings }
+    }
+
+    fn open_flags(&self, flags: i32) -> fs_core::OpenFlags {
+        fs_core::OpenFlags { passthrough: self.backings.0.is_on(), ..open_flags(flags) }
     }
 
     /// Hands over a request about `name`, or refuses a name that no entry can have.
-    fn named<R: Refuse>(&self, name: &OsStr, reply: R, submit: impl FnOnce(&Port, Name, R)) {
+    fn named<R: Refuse>(&self, name: &OsStr, reply: R, submit: impl FnOnce(&Door, Name, R)) {
         match Name::new(name.as_bytes()) {
             Ok(name) => submit(&self.port, name, reply),
             Err(error) => reply.error(error),
         }
     }
 
-    fn make(&self, parent: INodeNo, name: &OsStr, spec: CreateSpec, reply: ReplyEntry) {
+    fn make(
+        &self,
+        request: &Request,
+        (parent, name): (INodeNo, &OsStr),
+        spec: CreateSpec,
+        reply: ReplyEntry,
+    ) {
         self.named(name, reply, |port, name, reply| {
-            port.submit(Ask::Make { parent: ino(parent), name, spec }, answer::entry(reply));
+            resent::make(request, port, (ino(parent), name), spec, reply);
         });
     }
 }
@@ -92,6 +113,7 @@ fn absence(name: &OsStr) -> FsError {
 
 impl Filesystem for Translator {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        reattach::note(&self.seen, config);
         for wanted in WANTED {
             if config.add_capabilities(wanted).is_err() {
                 tracing::debug!(?wanted, "this kernel lacks a FUSE feature");
@@ -105,6 +127,7 @@ impl Filesystem for Translator {
         // Both setters only refuse zero and more than 16 MiB.
         let _ = config.set_max_write(LARGEST_TRANSFER);
         let _ = config.set_max_background(BACKGROUND);
+        self.backings.0.negotiate(self.backings.1, config);
         Ok(())
     }
 
@@ -187,7 +210,7 @@ impl Filesystem for Translator {
         };
         let mode = permissions(mode, umask);
         let spec = CreateSpec { kind, mode, rdev, owner: owner(request), target: Vec::new() };
-        self.make(parent, name, spec, reply);
+        self.make(request, (parent, name), spec, reply);
     }
 
     fn mkdir(
@@ -201,7 +224,7 @@ impl Filesystem for Translator {
     ) {
         let (mode, owner) = (permissions(mode, umask), owner(request));
         let spec = CreateSpec { kind: Kind::Dir, mode, rdev: 0, owner, target: Vec::new() };
-        self.make(parent, name, spec, reply);
+        self.make(request, (parent, name), spec, reply);
     }
 
     fn symlink(
@@ -215,7 +238,7 @@ impl Filesystem for Translator {
         let target = target.as_os_str().as_bytes().to_vec();
         let spec =
             CreateSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, owner: owner(request), target };
-        self.make(parent, name, spec, reply);
+        self.make(request, (parent, name), spec, reply);
     }
 
     fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
@@ -223,21 +246,23 @@ impl Filesystem for Translator {
         Refuse::error(reply, FsError::NotPermitted);
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.named(name, reply, |port, name, reply| {
-            port.submit(Ask::Unlink { parent: ino(parent), name }, answer::done(reply));
+            let answer = resent::done(request, FsError::NotFound, reply);
+            port.submit(Ask::Unlink { parent: ino(parent), name }, answer);
         });
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.named(name, reply, |port, name, reply| {
-            port.submit(Ask::Rmdir { parent: ino(parent), name }, answer::done(reply));
+            let answer = resent::done(request, FsError::NotFound, reply);
+            port.submit(Ask::Rmdir { parent: ino(parent), name }, answer);
         });
     }
 
     fn rename(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -251,7 +276,8 @@ impl Filesystem for Translator {
         self.named(name, reply, |_, name, reply| {
             self.named(new_name, reply, |port, new_name, reply| {
                 let (from, to) = ((ino(parent), name), (ino(new_parent), new_name));
-                port.submit(Ask::Rename { from, to, flags }, answer::done(reply));
+                let answer = resent::renamed(request, port, to.clone(), reply);
+                port.submit(Ask::Rename { from, to, flags }, answer);
             });
         });
     }
@@ -270,16 +296,18 @@ impl Filesystem for Translator {
     ) {
         let (mode, owner) = (permissions(mode, umask), owner(request));
         self.named(name, reply, |port, name, reply| {
-            let flags = open_flags(flags);
+            let mut flags = self.open_flags(flags);
+            // What came again may have made the file: then it is to be opened.
+            flags.exclusive &= !reattach::is_resent(request);
             let request = Ask::Create { parent: ino(parent), name, mode, owner, flags };
-            port.submit(request, answer::created(reply));
+            port.submit(request, answer::created(reply, self.opening(parent)));
         });
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let flags = open_flags(flags.0);
+        let flags = self.open_flags(flags.0);
         let request = Ask::Open { ino: ino(node), flags };
-        self.port.submit(request, answer::opened(reply));
+        self.port.submit(request, answer::opened(reply, self.opening(node)));
     }
 
     fn read(
@@ -329,6 +357,8 @@ impl Filesystem for Translator {
         _: bool,
         reply: ReplyEmpty,
     ) {
+        // The kernel has left the mode before it says so.
+        self.backings.0.release(handle(fh));
         let request = Ask::Release { ino: ino(node), handle: handle(fh) };
         self.port.submit(request, answer::done(reply));
     }
@@ -481,7 +511,7 @@ impl Filesystem for Translator {
 
     fn setxattr(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -493,10 +523,12 @@ impl Filesystem for Translator {
         let replace = flags & libc::XATTR_REPLACE != 0;
         let means = acl::meaning(value).filter(|_| name.as_bytes() == acl::ACCESS);
         let (ino, name, value) = (ino(node), xattr_name(name), value.to_vec());
+        let attribute = (ino, name.clone(), value.clone());
+        let answer = resent::attribute_set(request, &self.port, attribute, reply);
         let request = Ask::Setxattr { ino, name, value, create, replace };
         match means {
-            Some(means) => acl::set(&self.port, (ino, means), request, answer::done(reply)),
-            None => self.port.submit(request, answer::done(reply)),
+            Some(means) => acl::set(&self.port, (ino, means), request, answer),
+            None => self.port.submit(request, answer),
         }
     }
 
@@ -514,8 +546,8 @@ impl Filesystem for Translator {
         self.port.submit(Ask::Listxattr { ino: ino(node) }, answer::xattr(reply, room));
     }
 
-    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let request = Ask::Removexattr { ino: ino(node), name: xattr_name(name) };
-        self.port.submit(request, answer::done(reply));
+    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let answer = resent::done(request, FsError::NoAttribute, reply);
+        self.port.submit(Ask::Removexattr { ino: ino(node), name: xattr_name(name) }, answer);
     }
 }

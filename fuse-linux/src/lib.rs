@@ -3,7 +3,9 @@
 mod acl;
 mod answer;
 mod attach;
+mod backing;
 mod convert;
+mod door;
 mod errno;
 mod error;
 mod filesystem;
@@ -11,9 +13,13 @@ mod listing;
 mod mount;
 mod mountinfo;
 mod notify;
+mod reattach;
+mod resent;
 
 #[cfg(test)]
 mod tests;
 
+pub use backing::Passthrough;
 pub use error::MountError;
-pub use mount::{FS_TYPE, Mount, MountConfig, recover_dead_mount};
+pub use mount::{FS_TYPE, Kept, Mount, MountConfig, detach, recover_dead_mount};
+pub use reattach::Offer;

@@ -6,7 +6,7 @@
 
 use crate::answer::{Answer, GENERATION, TTL, forgotten, refuse};
 use crate::convert::{bare_attr, file_attr, file_type};
-use engine::Port;
+use crate::door::Door;
 use fs_core::{DirEntry, HandleId, Ino, Request, Response};
 use fuser::{INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use std::ffi::OsStr;
@@ -88,7 +88,7 @@ pub(crate) fn entries(mut reply: ReplyDirectory, room: Arc<Room>) -> impl FnOnce
 pub(crate) fn entries_plus(
     mut reply: ReplyDirectoryPlus,
     room: Arc<Room>,
-    port: Port,
+    port: Door,
 ) -> impl FnOnce(Answer) + Send {
     move |answer| match answer {
         Ok(Response::Entries(entries)) => {
@@ -121,7 +121,7 @@ fn add_plus(reply: &mut ReplyDirectoryPlus, entry: &DirEntry) -> bool {
 }
 
 /// The kernel never saw these, so it will never forget them: this side does.
-fn give_back(port: &Port, entries: &[DirEntry]) {
+fn give_back(port: &Door, entries: &[DirEntry]) {
     for entry in entries.iter().filter(|entry| counted(entry)) {
         let ino = entry.ino;
         port.submit(Request::Forget { ino, count: 1 }, forgotten(ino));

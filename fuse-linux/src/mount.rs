@@ -1,15 +1,20 @@
 //! A mounted drive, from before it is mounted until after it is gone.
 
 use crate::attach::{self, Options};
+use crate::backing::{Backings, Passthrough};
+use crate::door::Door;
 use crate::error::MountError;
 use crate::filesystem::Translator;
 use crate::mountinfo::{self, Entry};
 use crate::notify::Kernel;
+use crate::reattach::{self, Offer, Seen};
 use engine::{Driver, Port};
 use fuser::{Config, Notifier, Session, SessionACL};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +38,8 @@ pub struct MountConfig {
     pub read_only: bool,
     /// Threads that read requests, 1 to 8; 0 means the default of 2.
     pub threads: usize,
+    /// Let the kernel read and write whole local files by itself, where it can.
+    pub passthrough: bool,
 }
 
 impl MountConfig {
@@ -44,6 +51,7 @@ impl MountConfig {
             allow_other: false,
             read_only: false,
             threads: 2,
+            passthrough: true,
         }
     }
 }
@@ -54,6 +62,26 @@ pub struct Mount {
     device: String,
     notifier: Notifier,
     session: Arc<Ended>,
+    door: Door,
+    channel: OwnedFd,
+    offer: Offer,
+    /// Set for a mount that an earlier daemon has served.
+    again: Option<Port>,
+    backings: Arc<Backings>,
+    /// The mount stays when this goes.
+    left: AtomicBool,
+}
+
+/// What is needed to go on serving a mount when the process that serves it has ended.
+#[derive(Debug)]
+pub struct Kept {
+    /// The open channel to the kernel: while somebody has it, the mount lives.
+    pub channel: OwnedFd,
+    pub offer: Offer,
+    /// The mount point, as [`Mount::path`].
+    pub path: PathBuf,
+    /// Device number in the mount table, `major:minor`.
+    pub device: String,
 }
 
 /// How the session ended, once it has.
@@ -82,25 +110,106 @@ impl Mount {
         let channel = attach::attach(&path, &options)?;
         let guard = DetachOnDrop(Some(&path));
         let failed = |source| MountError::Handshake { path: path.clone(), source };
-        let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
-        let mut serving = Config::default();
-        serving.acl = acl;
-        serving.n_threads = Some(threads(config.threads));
-        let session = Session::from_fd(Translator::new(port), channel, acl, serving);
-        let session = session.map_err(failed)?;
+        let (acl, serving) = serving(config);
+        let (door, seen) = (Door::new(port), Seen::default());
+        let kept = channel.try_clone().map_err(failed)?;
+        let backings = Backings::new(config.passthrough);
+        let passing = (Arc::clone(&backings), config.passthrough);
+        let translator = Translator::new(door.clone(), Arc::clone(&seen), passing);
+        let session = Session::from_fd(translator, channel, acl, serving).map_err(failed)?;
         let notifier = session.notifier();
         let ended = serve(session).map_err(failed)?;
         let device = mountinfo::at(&path).map_err(failed)?.map(|entry| entry.device);
         guard.keep();
         let device = device.unwrap_or_default();
         raise_read_ahead(&device);
-        Ok(Mount { path, device, notifier, session: ended })
+        let offer = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (again, left) = (None, AtomicBool::new(false));
+        Ok(Mount {
+            path,
+            device,
+            notifier,
+            session: ended,
+            door,
+            channel: kept,
+            offer,
+            again,
+            backings,
+            left,
+        })
+    }
+
+    /// Goes on serving a mount that an earlier process has served; `config` is as it was then. Nothing
+    /// that the kernel or a program may touch of the mount is touched before it is served.
+    ///
+    /// # Errors
+    /// `Handshake`; the mount stays as it was.
+    pub fn again(config: &MountConfig, port: Port, kept: Kept) -> Result<Mount, MountError> {
+        let Kept { channel, offer, path, device } = kept;
+        let failed = |source| MountError::Handshake { path: path.clone(), source };
+        let (door, seen) = (Door::new(port.clone()), Seen::default());
+        let backings = Backings::new(config.passthrough);
+        let passing = (Arc::clone(&backings), config.passthrough);
+        let translator = Translator::new(door.clone(), seen, passing);
+        let session = reattach::session(translator, &channel, &offer, serving(config));
+        let session = session.map_err(failed)?;
+        if let Err(error) = reattach::doubt_names(&channel) {
+            tracing::debug!(%error, "this kernel cannot be told to look up all names again");
+        }
+        match reattach::resend(&channel) {
+            // Unmounted meanwhile: the session will notice.
+            Err(error) if error.raw_os_error() != Some(libc::ENODEV) => return Err(failed(error)),
+            _ => {}
+        }
+        let notifier = session.notifier();
+        let ended = serve(session).map_err(failed)?;
+        let (again, left) = (Some(port), AtomicBool::new(false));
+        Ok(Mount {
+            path,
+            device,
+            notifier,
+            session: ended,
+            door,
+            channel,
+            offer,
+            again,
+            backings,
+            left,
+        })
+    }
+
+    /// What another process needs to go on with this mount; `None` on a kernel that could not send
+    /// requests again that were in flight.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn keep(&self) -> io::Result<Option<Kept>> {
+        if !self.offer.can_resend() {
+            return Ok(None);
+        }
+        let channel = self.channel.try_clone()?;
+        let (path, device) = (self.path.clone(), self.device.clone());
+        Ok(Some(Kept { channel, offer: self.offer, path, device }))
+    }
+
+    /// Stops serving without unmounting, for a successor: requests that came in are answered, at most
+    /// for `limit`, all others wait for it. Says whether none of those that came in is left.
+    pub fn leave(&self, limit: Duration) -> bool {
+        self.left.store(true, Ordering::Release);
+        self.door.shut(limit)
     }
 
     /// What the engine tells invalidations to.
     #[must_use]
     pub fn driver(&self) -> Arc<dyn Driver> {
-        Arc::new(Kernel::new(self.notifier.clone()))
+        let (notifier, again) = (self.notifier.clone(), self.again.clone());
+        Arc::new(Kernel::new(notifier, again, Arc::clone(&self.backings)))
+    }
+
+    /// Whether files are handed to the kernel; it may turn out only at the first open that they cannot be.
+    #[must_use]
+    pub fn passthrough(&self) -> Passthrough {
+        self.backings.report()
     }
 
     /// The mount point, absolute and without links.
@@ -174,9 +283,26 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        if self.left.load(Ordering::Acquire) {
+            return;
+        }
         if let Err(error) = self.unmount(true) {
             tracing::warn!(%error, "the mount is left behind");
         }
+    }
+}
+
+/// Takes away the mount of `device` at `path`, if it is the one on top there: at once, while programs
+/// that use it get errors when its channel is closed. Never waits for a daemon.
+///
+/// # Errors
+/// `Unmount` with what the system says.
+pub fn detach(path: &Path, device: &str) -> Result<(), MountError> {
+    match mountinfo::at(path) {
+        Ok(Some(entry)) if entry.device == device && entry.fs_type == FS_TYPE => {
+            attach::detach(path, true)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -203,6 +329,15 @@ impl Drop for DetachOnDrop<'_> {
             tracing::warn!(%error, "a mount that failed is left behind");
         }
     }
+}
+
+fn serving(config: &MountConfig) -> (SessionACL, Config) {
+    let allow_other = config.allow_other || rustix::process::geteuid().is_root();
+    let acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+    let mut serving = Config::default();
+    serving.acl = acl;
+    serving.n_threads = Some(threads(config.threads));
+    (acl, serving)
 }
 
 fn threads(wanted: usize) -> usize {

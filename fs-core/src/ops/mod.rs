@@ -33,6 +33,11 @@ impl Drive {
     /// Runs a request from its first line.
     pub(crate) fn step(&mut self, ticket: Ticket, request: &Request) -> Step<Flow> {
         use Request as R;
+        if self.limits.life > 0
+            && let Some((ino, handle)) = request.handle()
+        {
+            self.take_over(ino, handle)?;
+        }
         if let Some(need) = self.unseen(ticket, request) {
             return Err(Halt::Fault(need));
         }
@@ -101,6 +106,7 @@ impl Drive {
             inode.lookups = inode.lookups.saturating_sub(count);
             if inode.lookups == 0 {
                 self.tree.may_be_idle();
+                self.lay_to_rest(ino);
             }
         }
         Some(Response::Done)

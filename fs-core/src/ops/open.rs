@@ -52,7 +52,8 @@ impl Drive {
             self.go_blind(ticket, ino, id);
             return None;
         }
-        self.opened(ino, id, true)
+        let old = self.tree.get_mut(ino).map(|inode| core::mem::take(&mut inode.old_pages));
+        self.opened(ino, id, old != Some(true))
     }
 
     fn opened(&mut self, ino: Ino, id: HandleId, keep_cache: bool) -> Flow {
@@ -98,6 +99,29 @@ impl Drive {
         }
     }
 
+    /// A handle of an earlier life counts from its first use on.
+    pub(super) fn take_over(&mut self, ino: Ino, handle: HandleId) -> Step<()> {
+        if !self.handles.is_earlier(handle) {
+            return Ok(());
+        }
+        let is_file = self.node(ino)?.is_file();
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.opens += 1;
+            inode.writers += u32::from(is_file);
+        }
+        self.handles.take_over(handle, ino);
+        Ok(())
+    }
+
+    /// The kernel has let go of a node without a place: nobody has it open any more.
+    pub(super) fn lay_to_rest(&mut self, ino: Ino) {
+        let Some(inode) = self.tree.get_mut(ino) else { return };
+        if inode.haunted && inode.row.parent == Ino::NONE && ino != Ino::ROOT {
+            inode.haunted = false;
+            self.reap(ino);
+        }
+    }
+
     /// The last close of a handle. A file that was unlinked while open goes with its last handle.
     pub(crate) fn close(&mut self, ino: Ino, handle: HandleId) -> Flow {
         let closed = self.handles.close(handle);
@@ -117,6 +141,8 @@ impl Drive {
                 self.watch(ino); // what was written, and whether that was all
             }
             self.evict_for(0);
+        } else if self.limits.life > 0 {
+            self.touch_closed(ino); // of an earlier life, never used in this one
         }
         Some(Response::Done)
     }
@@ -126,7 +152,7 @@ impl Drive {
         let Some(inode) = self.tree.get(ino) else { return };
         let row = &inode.row;
         let placeless = row.parent == Ino::NONE && ino != Ino::ROOT;
-        if !placeless || inode.opens > 0 || !inode.busy.is_empty() || self.uploads.is_sending(ino) {
+        if !placeless || inode.is_held() || !inode.busy.is_empty() || self.uploads.is_sending(ino) {
             return;
         }
         let limbo = row.origin.is_some() && row.pending.is_none();

@@ -1,5 +1,6 @@
 //! Directory listings. A handle keeps the listing as it was at the last rewind, so that positions
-//! stay valid while entries come and go.
+//! stay valid while entries come and go. Entries are in the order of their inode numbers, and a
+//! position names the number it follows: it means the same in a listing that was taken anew.
 
 use super::Flow;
 use crate::drive::Drive;
@@ -9,6 +10,8 @@ use alloc::vec::Vec;
 
 /// Positions 1 and 2 follow `.` and `..`.
 const DOTS: [&[u8]; 2] = [b".", b".."];
+/// The position after an entry is its inode number and this much: no inode that has a name is 0 or 1.
+const AFTER: u64 = 1;
 
 impl Drive {
     pub(super) fn opendir(&mut self, ino: Ino) -> Step<Flow> {
@@ -37,7 +40,10 @@ impl Drive {
         let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
         let listing = open.listing.take().unwrap_or_default();
         let mut entries = Vec::new();
-        let first = usize::try_from(cookie).unwrap_or(usize::MAX);
+        let first = match usize::try_from(cookie) {
+            Ok(dots) if dots < DOTS.len() => dots,
+            _ => DOTS.len() + listing.partition_point(|(_, child, _)| child.0 + AFTER <= cookie),
+        };
         for position in first..listing.len() + DOTS.len() {
             let mut entry = match DOTS.get(position) {
                 Some(dots) => {
@@ -56,7 +62,10 @@ impl Drive {
                     DirEntry { ino: *child, kind: *kind, name, cookie: 0, attr: None }
                 }
             };
-            entry.cookie = position as u64 + 1;
+            entry.cookie = match position.checked_sub(DOTS.len()) {
+                None => position as u64 + 1,
+                Some(place) => listing[place].1.0 + AFTER,
+            };
             if plus {
                 entry.attr = self.tree.get(entry.ino).map(crate::tree::Inode::attr);
                 if entry.attr.is_none_or(|attr| attr.nlink == 0) && position >= DOTS.len() {
@@ -99,7 +108,8 @@ impl Drive {
         let children = dir.children.iter().filter_map(|(name, child)| {
             self.tree.get(*child).map(|inode| (name.clone(), *child, inode.row.kind))
         });
-        let listing = children.collect();
+        let mut listing: Vec<_> = children.collect();
+        listing.sort_unstable_by_key(|(_, child, _)| *child);
         if let Some(open) = self.handles.get_mut(handle, ino) {
             open.listing = Some(listing);
         }

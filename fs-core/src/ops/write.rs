@@ -104,6 +104,8 @@ impl Drive {
         self.hydration.filled(range);
         if result.is_ok() {
             self.wrote(ino, range);
+        } else {
+            self.backing_gone(ino); // it may be longer now than its record says
         }
         let written = u32::try_from(range.len()).unwrap_or(u32::MAX);
         self.reply(ticket, result.map(|()| Response::Written(written)));
