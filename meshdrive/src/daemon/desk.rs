@@ -97,6 +97,10 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
     status.mountpoint = drive.mountpoint.display().to_string();
     status.pid = std::process::id();
     status.version = env!("CARGO_PKG_VERSION").into();
+    match drive.mount.passthrough() {
+        fuse_linux::Passthrough::On => status.passthrough = true,
+        fuse_linux::Passthrough::Off(why) => status.passthrough_off = why,
+    }
     status.offline_secs = drive.link.seen(core.online);
     if (1..=COUNTED_MAX).contains(&core.pending_nodes)
         && let Ok(Answer::Pending(files)) = drive.core(Command::PendingList).await

@@ -175,6 +175,7 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
         allow_other: plan.config.mount.allow_other,
         read_only: plan.read_only,
         threads: usize::from(plan.config.mount.threads),
+        passthrough: plan.config.mount.passthrough,
     };
     let record = record_mount(plan)?;
     let mount = Mount::new(&config, port.clone()).map_err(mount_failure)?;
