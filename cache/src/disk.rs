@@ -4,12 +4,13 @@
 mod tests;
 
 use crate::content::Content;
+use crate::fill::Fill;
 use crate::index::Readers;
 use crate::journal::Journal;
 use crate::layout::{self, Layout, Lock};
 use crate::queue::Queue;
 use crate::reserve::Reserve;
-use crate::writer::Keeper;
+use crate::writer::{self, Keeper};
 use crate::{Error, LocalStore, locked, platform, recover};
 use bytes::Bytes;
 use fs_core::{Change, Ino, Loaded, Measure, NodeId, Range, Recovered, Seq};
@@ -23,7 +24,7 @@ use std::thread::JoinHandle;
 /// Bytes kept back for a full disk (`Options::reserve_bytes`).
 const RESERVE_BYTES: u64 = 64 << 20;
 /// Length at which a journal segment is closed (`Options::segment_bytes`).
-const SEGMENT_BYTES: u64 = 8 << 20;
+const SEGMENT_BYTES: u64 = 32 << 20;
 /// Journal that the index may lack before `journal` waits for it (`Options::backlog_bytes`).
 const BACKLOG_BYTES: u64 = 64 << 20;
 
@@ -58,6 +59,7 @@ impl Default for Options {
 pub struct DiskStore {
     shared: Arc<Shared>,
     keeper: Mutex<Option<JoinHandle<Keeper>>>,
+    mover: Mutex<Option<JoinHandle<()>>>,
     recovered: Mutex<Option<Recovered>>,
     notices: Vec<String>,
     closed: AtomicBool,
@@ -69,8 +71,9 @@ pub struct DiskStore {
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) queue: Queue,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) content: Content,
+    fill: Fill,
     pub(crate) reserve: Reserve,
     readers: Readers,
 }
@@ -96,15 +99,20 @@ impl DiskStore {
             queue: Queue::new(last, options.backlog_bytes),
             journal: started.journal,
             content: started.content,
+            fill: Fill::default(),
             reserve,
             layout,
         });
         let keeper = Keeper::new(Arc::clone(&shared), started.writer, last);
-        let thread = std::thread::Builder::new().name("cache-writer".into());
-        let thread = thread.spawn(|| keeper.run()).map_err(|error| Error::io(dir, error))?;
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let failed = |error| Error::io(dir, error);
+        let mover = writer::Mover::new(Arc::clone(&shared));
+        let mover = thread("cache-mover").spawn(|| mover.run()).map_err(failed)?;
+        let thread = thread("cache-writer").spawn(|| keeper.run()).map_err(failed)?;
         Ok(DiskStore {
             shared,
             keeper: Mutex::new(Some(thread)),
+            mover: Mutex::new(Some(mover)),
             recovered: Mutex::new(Some(started.recovered)),
             notices: started.notices,
             closed: AtomicBool::new(false),
@@ -211,7 +219,15 @@ impl LocalStore for DiskStore {
     fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.check_open()?;
         self.leave_room_for_records()?;
-        self.shared.content.write(ino, offset, data)
+        // A full disk has no room to write bytes twice.
+        let small = !self.shared.reserve.is_released();
+        self.shared.content.write(ino, offset, data, small)
+    }
+
+    fn fill(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.check_open()?;
+        self.leave_room_for_records()?;
+        self.shared.fill.write(&self.shared.content, ino, offset, data)
     }
 
     fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error> {
@@ -261,6 +277,7 @@ impl LocalStore for DiskStore {
         let Some(thread) = keeper.take() else { return Ok(()) };
         let keeper = thread.join().map_err(|_| self.dead())?;
         self.closed.store(true, Ordering::Release);
+        self.stop_mover();
         self.shared.content.sync_all()?;
         keeper.finish()?;
         layout::mark_clean(&self.shared.layout)
@@ -272,6 +289,16 @@ impl DiskStore {
         if self.closed.load(Ordering::Acquire) { Ok(()) } else { Err(self.dead()) }
     }
 
+    /// Small writes stay where they are.
+    fn stop_mover(&self) {
+        self.shared.journal.small.stop();
+        if let Some(thread) = locked(&self.mover).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that moves small writes had died");
+        }
+    }
+
     fn dead(&self) -> Error {
         let source =
             io::Error::other("the thread that writes the index has died; restart the drive");
@@ -281,6 +308,7 @@ impl DiskStore {
 
 impl Drop for DiskStore {
     fn drop(&mut self) {
+        self.stop_mover();
         if let Some(thread) = locked(&self.keeper).take() {
             self.shared.queue.close(false);
             if thread.join().is_err() {

@@ -5,6 +5,11 @@
 //! `length u32 | number u64 | checksum u64 | payload`, little-endian, where `length` is that of the
 //! payload and the checksum is the first 8 bytes of BLAKE3 over length, number and payload.
 //! Segments are removed when the index has them durably.
+//!
+//! Between the batches stand small writes and marks (`small.rs`): records with [`SMALL`] in their
+//! length. A write has its own number and the payload `inode u64 | offset u64 | bytes`; a mark has
+//! [`MARK`] as its number and for a payload pairs of `inode u64 | number u64`: the writes of that
+//! inode up to that number are in its backing file, or void.
 
 mod replay;
 #[cfg(test)]
@@ -14,6 +19,7 @@ pub(crate) use replay::{Damage, Replay, replay};
 
 use crate::queue::{Batch, Queue};
 use crate::reserve::Reserve;
+use crate::small::{Part, Small, Unwritten};
 use crate::{Error, codec, locked, platform};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,6 +34,12 @@ const MAGIC: [u8; 8] = *b"MESHJRNL";
 const HEADER: usize = 16;
 /// Length, number, checksum.
 const RECORD_HEADER: usize = 20;
+/// In the length of a record: no batch.
+const SMALL: u32 = 1 << 31;
+/// The number of a mark.
+const MARK: u64 = u64::MAX;
+/// In the version of a segment: small writes may stand in it.
+const HAS_SMALL: u32 = 1 << 8;
 /// Bytes of the write buffer that are kept between writes.
 const BUFFER_KEEP: usize = 1 << 20;
 
@@ -43,6 +55,7 @@ pub(crate) struct Journal {
     /// A sync failed once: the kernel forgets what it could not write, so no later sync can be
     /// believed.
     sync_failed: AtomicBool,
+    pub(crate) small: Small,
 }
 
 /// The segment being written, and those before it.
@@ -86,6 +99,7 @@ impl Journal {
             written: AtomicU64::new(last),
             synced: Mutex::new(last),
             sync_failed: AtomicBool::new(false),
+            small: Small::default(),
         })
     }
 
@@ -105,7 +119,9 @@ impl Journal {
         queue.check(seq)?;
         let batches = queue.take_unwritten();
         let Some(last) = batches.back().map(|batch| batch.seq) else { return Ok(()) };
-        match self.append(&mut tail, &batches, reserve) {
+        // After the batches, so that it has every write that they speak of.
+        let small = self.small.take_unwritten();
+        match self.append(&mut tail, (&small, &batches), reserve) {
             Ok(bytes) => {
                 self.written.store(last, Ordering::Release);
                 queue.grew(bytes);
@@ -113,16 +129,27 @@ impl Journal {
             }
             Err(error) => {
                 queue.put_back(batches);
+                self.small.put_back(small);
                 Err(error)
             }
         }
     }
 
-    /// Appends the batches; on an error the segment is as before.
+    /// Appends marks at once: files, and the numbers up to which their writes are in their backing
+    /// files.
+    pub(crate) fn mark(&self, marks: &[(u64, u64)]) -> Result<(), Error> {
+        let mut tail = locked(&self.tail);
+        tail.buffer.clear();
+        put_marks(marks, &mut tail.buffer);
+        tail.flush(platform::write_at).map(drop)
+    }
+
+    /// Appends small writes and batches and returns the length of the batches; on an error the
+    /// segment is as before.
     fn append(
         &self,
         tail: &mut Tail,
-        batches: &VecDeque<Arc<Batch>>,
+        (small, batches): (&Unwritten, &VecDeque<Arc<Batch>>),
         reserve: &Reserve,
     ) -> Result<u64, Error> {
         if tail.len > HEADER as u64
@@ -134,6 +161,11 @@ impl Journal {
             tracing::debug!(%error, "no new journal segment");
         }
         tail.buffer.clear();
+        if !small.marks.is_empty() {
+            put_marks(&small.marks, &mut tail.buffer);
+        }
+        small.parts.iter().for_each(|part| put_part(part, &mut tail.buffer));
+        let start = tail.buffer.len();
         for batch in batches {
             let before = tail.buffer.len();
             put_record(batch, &mut tail.buffer).map_err(|text| {
@@ -141,17 +173,8 @@ impl Journal {
             })?;
             batch.bytes.store((tail.buffer.len() - before) as u64, Ordering::Release);
         }
-        let written = reserve.spend(|| platform::write_at(&tail.file, &tail.buffer, tail.len));
-        if let Err(error) = written {
-            // The next record overwrites a half one in any case; this only tidies up.
-            if let Err(error) = tail.file.set_len(tail.len) {
-                tracing::debug!(%error, "could not cut off a half-written record");
-            }
-            return Err(Error::io(&tail.path, error));
-        }
-        let bytes = tail.buffer.len() as u64;
-        tail.len += bytes;
-        tail.buffer.shrink_to(BUFFER_KEEP);
+        let bytes = (tail.buffer.len() - start) as u64;
+        tail.flush(|file, data, at| reserve.spend(|| platform::write_at(file, data, at)))?;
         Ok(bytes)
     }
 
@@ -216,6 +239,23 @@ fn removed(path: &Path) -> bool {
 }
 
 impl Tail {
+    /// Writes the buffer at the end of the segment.
+    fn flush(
+        &mut self,
+        write: impl FnOnce(&File, &[u8], u64) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        if let Err(error) = write(&self.file, &self.buffer, self.len) {
+            // The next record overwrites a half one in any case; this only tidies up.
+            if let Err(error) = self.file.set_len(self.len) {
+                tracing::debug!(%error, "could not cut off a half-written record");
+            }
+            return Err(Error::io(&self.path, error));
+        }
+        self.len += self.buffer.len() as u64;
+        self.buffer.shrink_to(BUFFER_KEEP);
+        Ok(())
+    }
+
     fn rotate(&mut self, dir: &Path, first: u64) -> io::Result<()> {
         let path = segment_path(dir, first);
         let file = Arc::new(new_segment(&path)?);
@@ -237,7 +277,7 @@ fn new_segment(path: &Path) -> io::Result<File> {
     let file = platform::private_file().create(true).truncate(true).open(path)?;
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&codec::VERSION.to_le_bytes());
+    header[8..12].copy_from_slice(&(codec::VERSION | HAS_SMALL).to_le_bytes());
     if let Err(error) = platform::write_at(&file, &header, 0) {
         removed(path);
         return Err(error);
@@ -250,13 +290,43 @@ fn put_record(batch: &Batch, buffer: &mut Vec<u8>) -> Result<(), String> {
     buffer.resize(start + RECORD_HEADER, 0);
     codec::encode_batch(&batch.changes, buffer).map_err(|error| error.to_string())?;
     let payload = buffer.len() - start - RECORD_HEADER;
-    let len = u32::try_from(payload).map_err(|_| format!("{payload} bytes are too many"))?;
-    let check = checksum(len, batch.seq, &buffer[start + RECORD_HEADER..]);
-    let head = &mut buffer[start..start + RECORD_HEADER];
-    head[..4].copy_from_slice(&len.to_le_bytes());
-    head[4..12].copy_from_slice(&batch.seq.to_le_bytes());
-    head[12..].copy_from_slice(&check);
+    let len = u32::try_from(payload).ok().filter(|len| len & SMALL == 0);
+    let len = len.ok_or_else(|| format!("{payload} bytes are too many"))?;
+    put_head(len, batch.seq, &mut buffer[start..]);
     Ok(())
+}
+
+fn put_part(part: &Part, buffer: &mut Vec<u8>) {
+    put_small(part.number, buffer, |buffer| {
+        buffer.extend_from_slice(&part.ino.to_le_bytes());
+        buffer.extend_from_slice(&part.offset.to_le_bytes());
+        buffer.extend_from_slice(&part.data);
+    });
+}
+
+fn put_marks(marks: &[(u64, u64)], buffer: &mut Vec<u8>) {
+    put_small(MARK, buffer, |buffer| {
+        for (ino, upto) in marks {
+            buffer.extend_from_slice(&ino.to_le_bytes());
+            buffer.extend_from_slice(&upto.to_le_bytes());
+        }
+    });
+}
+
+fn put_small(number: u64, buffer: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = buffer.len();
+    buffer.resize(start + RECORD_HEADER, 0);
+    put(buffer);
+    // At most 64 KiB and a little, or some thousand marks.
+    let len = (buffer.len() - start - RECORD_HEADER) as u32 | SMALL;
+    put_head(len, number, &mut buffer[start..]);
+}
+
+fn put_head(len: u32, number: u64, record: &mut [u8]) {
+    let check = checksum(len, number, &record[RECORD_HEADER..]);
+    record[..4].copy_from_slice(&len.to_le_bytes());
+    record[4..12].copy_from_slice(&number.to_le_bytes());
+    record[12..RECORD_HEADER].copy_from_slice(&check);
 }
 
 fn checksum(len: u32, seq: u64, payload: &[u8]) -> [u8; 8] {

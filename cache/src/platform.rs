@@ -1,6 +1,6 @@
 //! What differs between operating systems: positioned I/O, holes, free space, directories.
 
-use rustix::fs::{FallocateFlags, IFlags, fallocate, ioctl_getflags, ioctl_setflags};
+use rustix::fs::{FallocateFlags, IFlags, OFlags, fallocate, ioctl_getflags, ioctl_setflags};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use fs_core::{Measure, Timestamp};
 use std::io;
@@ -137,6 +137,13 @@ pub(crate) fn spread_entries(dir: &Path) {
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Options for a file that is written past the page cache.
+pub(crate) fn direct_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(OFlags::DIRECT.bits().cast_signed());
     options
 }
 

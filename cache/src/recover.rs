@@ -12,19 +12,22 @@ use crate::content::Content;
 use crate::index::{self, OpenError, Writer, meta};
 use crate::journal::{self, Damage, Journal, Replay};
 use crate::layout::{self, LastStop, Layout};
+use crate::small::Part;
 use crate::{Error, Options, platform};
 use fs_core::{Change, Ino, Recovered, Rev, Seq};
 use lost::LostFound;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::BTreeSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::io::{Error as IoError, ErrorKind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What recovery hands over.
 pub(crate) struct Started {
     pub(crate) content: Content,
     pub(crate) writer: Writer,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) recovered: Recovered,
     /// What people should know: damage, and what was done about it.
     pub(crate) notices: Vec<String>,
@@ -70,16 +73,17 @@ fn attempt(
     stop: LastStop,
     damage: Option<String>,
 ) -> Result<Started, Error> {
-    let (content, strange) = Content::survey(layout.content())?;
+    let (content, strange) = Content::survey(layout.content(), stop == LastStop::Clean)?;
     let lost = LostFound::new(layout.lost());
     let mut recovery =
         Recovery { layout, stop, content, lost, notices: Vec::new(), repairs: Vec::new() };
     let (writer, last) = recovery.run(damage, strange)?;
     let recovered = load(&writer, last, recovery.repairs)?;
     let dir = layout.journal();
-    let journal = Journal::create(dir.clone(), last, options.segment_bytes)
-        .map_err(|error| Error::io(&dir, error))?;
+    let journal = Journal::create(dir.clone(), last, options.segment_bytes);
+    let journal = Arc::new(journal.map_err(|error| Error::io(&dir, error))?);
     let (content, notices) = (recovery.content, recovery.notices);
+    content.attach(&journal);
     Ok(Started { content, writer, journal, recovered, notices })
 }
 
@@ -98,6 +102,7 @@ impl Recovery<'_> {
         if applied.is_none() && replayed.last > 0 || self.lost.has_index() {
             rescue::prune(&writer.conn, &mut self.notices).map_err(sql)?;
         }
+        self.restore_small(&writer.conn, &replayed.parts)?;
         let touched = replayed.damage.as_ref().map(|damage| &damage.touched);
         self.keep_touched(&writer.conn, touched)?;
         let unknown = self.check_content(&writer.conn)?;
@@ -207,6 +212,27 @@ impl Recovery<'_> {
             self.notice(damage.text.clone());
         }
         Ok(replay)
+    }
+
+    /// Writes small writes to the backing files of those whose bytes count: other files were dropped
+    /// since. With a damaged index nobody knows which; what no row knows goes to lost+found then.
+    fn restore_small(&mut self, conn: &Connection, parts: &[Part]) -> Result<(), Error> {
+        let mut known = HashMap::new();
+        for part in parts {
+            let known = match known.entry(part.ino) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => {
+                    let row = index::content_of(conn, Ino(part.ino));
+                    let row = row.map_err(|error| Error::sql(&self.layout.index(), &error))?;
+                    *unknown.insert(row.is_some() || self.lost.has_index())
+                }
+            };
+            if known {
+                self.content.restore(part)?;
+            }
+        }
+        // The segments that had them are about to go.
+        if parts.is_empty() { Ok(()) } else { self.content.sync_all() }
     }
 
     /// Files that lost batches speak of: their bytes are kept as they are now, and what is clean in

@@ -46,6 +46,11 @@ pub trait LocalStore: Send + Sync + 'static {
     /// Like `read`, into a buffer.
     fn read_into(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
     fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error>;
+    /// Like `write`, for bytes that come from the cloud: they can be fetched again, and whoever reads
+    /// them now has them from elsewhere.
+    fn fill(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.write(ino, offset, data)
+    }
     fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error>;
     /// Makes `range` read as zeros without changing the length.
     fn zero(&self, ino: Ino, range: Range) -> Result<(), Error>;

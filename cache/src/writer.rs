@@ -1,4 +1,5 @@
-//! The thread that writes the index, and looks after journal, backing files and reserve.
+//! The thread that writes the index, and looks after journal, backing files and reserve; and the one
+//! that moves small writes into their backing files.
 
 use crate::disk::Shared;
 use crate::index::Writer;
@@ -22,6 +23,32 @@ pub(crate) struct Keeper {
     /// only when the drop survives power loss; else a resurrected row would have no bytes.
     graves: Vec<Ino>,
     since: Instant,
+}
+
+/// The thread that moves small writes.
+pub(crate) struct Mover {
+    shared: Arc<Shared>,
+}
+
+impl Mover {
+    pub(crate) fn new(shared: Arc<Shared>) -> Mover {
+        Mover { shared }
+    }
+
+    /// Runs until small writes are stopped. What could not be moved stays in the journal.
+    pub(crate) fn run(self) {
+        let small = &self.shared.journal.small;
+        while small.wait_for_work() {
+            match self.shared.content.move_some() {
+                Ok(_) => {}
+                Err(Error::Full(_)) if self.shared.reserve.release() => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot move small writes to their files; trying again");
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
 }
 
 /// Wakes everyone who waits, should the thread die.
@@ -105,6 +132,9 @@ impl Keeper {
     fn settle(&mut self) -> Result<(), Error> {
         let path = self.shared.layout.index();
         let sql = |error: rusqlite::Error| Error::sql(&path, &error);
+        if self.shared.journal.can_retire(self.applied) {
+            self.shared.content.move_all()?;
+        }
         self.writer.barrier().map_err(sql)?;
         self.shared.journal.retire(self.applied);
         for &ino in &self.graves {

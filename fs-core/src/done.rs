@@ -47,8 +47,8 @@ impl Drive {
                 let whole = self.hydration.take_delivered(job, range);
                 self.fetch_done(ino, content, (range, whole), result);
             }
-            (Work::FetchSmall { files, dir }, Outcome::Small(result)) => {
-                self.small_arrived(&files, dir, result);
+            (Work::FetchSmall { files, walk }, Outcome::Small(result)) => {
+                self.small_arrived(&files, walk, result);
             }
             (Work::Stage, Outcome::Staged(drafts)) => self.staged(drafts),
             (Work::Commit, Outcome::Committed(result)) => self.committed(result),

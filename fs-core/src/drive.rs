@@ -8,6 +8,7 @@ use crate::inbox::Inbox;
 use crate::jobs::{Jobs, Why, Work};
 use crate::passthrough::Passthrough;
 use crate::pins::Pins;
+use crate::siblings::Walks;
 use crate::tree::{Inode, Tree};
 use crate::uploads::Uploads;
 use crate::{
@@ -29,6 +30,7 @@ pub struct Drive {
     pub(crate) faults: Faults,
     pub(crate) jobs: Jobs,
     pub(crate) hydration: Hydration,
+    pub(crate) walks: Walks,
     pub(crate) uploads: Uploads,
     pub(crate) inbox: Inbox,
     pub(crate) pins: Pins,
@@ -54,6 +56,7 @@ impl Drive {
             faults: Faults::default(),
             jobs: Jobs::default(),
             hydration: Hydration::default(),
+            walks: Walks::default(),
             uploads: Uploads::default(),
             inbox: Inbox::new(recovered.cursor, recovered.epoch, recovered.complete),
             pins: Pins::default(),
@@ -417,6 +420,7 @@ impl Drive {
         self.commit(Change::DropNode(ino));
         self.settled(ino);
         self.hydration.forget(ino);
+        self.walks.forget(ino);
         if had_content {
             let after = self.latest();
             self.local(Work::Quiet, Local::Evict { ino, after });

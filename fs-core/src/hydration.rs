@@ -1,13 +1,13 @@
-//! Bytes on their way here: fetches, fills, read-ahead, batches of small files, and what is dropped
-//! to make room.
+//! Bytes on their way here: fetches, fills, read-ahead, and what is dropped to make room.
 
 use crate::drive::Drive;
 use crate::faults::Wake;
 use crate::jobs::Work;
+use crate::passing::{Passing, is_pristine};
 use crate::tree::Inode;
 use crate::{
     Change, Cloud, CloudError, CloudErrorKind, ContentRef, FsError, HandleId, Ino, Job, Local,
-    Mono, Name, Range, Ranges,
+    Mono, Range, Ranges,
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 use bytes::Bytes;
@@ -20,42 +20,17 @@ const WINDOW_MIN: u64 = 256 << 10;
 /// A read this near to where it was expected still counts as reading in order (the kernel's own
 /// read-ahead sends requests out of order).
 const IN_ORDER_SLACK: u64 = 1 << 20;
-/// Files up to this size are fetched many at a time.
-pub(crate) const SMALL_BYTES: u64 = 128 << 10;
-/// Absent small files opened in one directory within [`SMALL_PAUSE_MS`] before its siblings are fetched.
-const SMALL_STREAK: u32 = 2;
-const SMALL_PAUSE_MS: u64 = 2_000;
-/// Files and bytes in one batch of small files.
-pub(crate) const SMALL_BATCH: usize = 256;
-pub(crate) const SMALL_BATCH_BYTES: u64 = 8 << 20;
-/// Batches in flight for one directory.
-const SMALL_FLIGHTS: u32 = 2;
-/// Bytes that may be held in memory when nothing more can be cached on disk.
-const PASSING_BYTES: usize = 16 << 20;
 /// Files looked at to find one that can be dropped.
 const EVICT_TRIES: usize = 1_024;
 /// Milliseconds before a failed fetch is tried again for those who still wait.
 const RETRY_MS: u64 = 1_000;
-
-/// A run of opens of small files in one directory.
-#[derive(Debug, Default)]
-struct SmallRun {
-    last: Mono,
-    streak: u32,
-    /// The last name that was asked for.
-    cursor: Option<Name>,
-    /// Opening this name or a later one asks for the next batch.
-    trigger: Option<Name>,
-    flights: u32,
-}
 
 #[derive(Debug)]
 pub(crate) struct Hydration {
     used: LruCache<Ino, ()>,
     inflight: BTreeMap<Ino, Ranges>,
     fetches: usize,
-    passing: BTreeMap<Ino, Vec<(u64, Bytes)>>,
-    runs: BTreeMap<Ino, SmallRun>,
+    pub(crate) passing: Passing,
     pub(crate) disk_free: Option<u64>,
     pub(crate) retry_at: Option<Mono>,
     /// What fetches in flight have delivered, kept or not.
@@ -70,8 +45,7 @@ impl Default for Hydration {
             used: LruCache::unbounded(),
             inflight: BTreeMap::new(),
             fetches: 0,
-            passing: BTreeMap::new(),
-            runs: BTreeMap::new(),
+            passing: Passing::default(),
             disk_free: None,
             retry_at: None,
             delivered: BTreeMap::new(),
@@ -88,9 +62,8 @@ impl Hydration {
 
     pub(crate) fn forget(&mut self, ino: Ino) {
         self.used.pop(&ino);
-        self.passing.remove(&ino);
+        self.passing.forget(ino);
         self.inflight.remove(&ino);
-        self.runs.remove(&ino);
     }
 
     pub(crate) fn fetches(&self) -> usize {
@@ -101,38 +74,17 @@ impl Hydration {
         self.inflight.contains_key(&ino)
     }
 
-    /// Bytes that are held in memory only, if they cover the whole of `wanted`. Only files without
-    /// local changes are held like that.
-    pub(crate) fn in_passing(&self, inode: &Inode, wanted: Range) -> Option<Bytes> {
-        let parts = self.passing.get(&inode.row.ino)?;
-        if !is_pristine(inode) {
-            return None;
-        }
-        let mut out = Vec::new();
-        let mut at = wanted.start;
-        while at < wanted.end {
-            let covers =
-                |(offset, bytes): &&(u64, Bytes)| *offset <= at && at < offset + bytes.len() as u64;
-            let (offset, bytes) = parts.iter().rev().find(covers)?;
-            let from = usize::try_from(at - offset).ok()?;
-            let len = (bytes.len() - from).min(usize::try_from(wanted.end - at).ok()?);
-            out.extend_from_slice(&bytes[from..from + len]);
-            at += len as u64;
-        }
-        Some(Bytes::from(out))
+    /// A fetch begins; one that ends is followed by `unmark`.
+    pub(crate) fn begin(&mut self) {
+        self.fetches += 1;
     }
 
-    fn pass(&mut self, ino: Ino, offset: u64, bytes: &Bytes) {
-        let held: usize = self.passing.values().flatten().map(|(_, part)| part.len()).sum();
-        if held + bytes.len() > PASSING_BYTES {
-            self.passing.clear();
-        }
-        self.passing.entry(ino).or_default().push((offset, bytes.clone()));
-    }
-
-    fn end(&mut self, ino: Ino, range: Range) {
+    pub(crate) fn end(&mut self) {
         self.fetches = self.fetches.saturating_sub(1);
-        self.unmark(ino, range);
+    }
+
+    pub(crate) fn mark(&mut self, ino: Ino, range: Range) {
+        self.inflight.entry(ino).or_default().insert(range);
     }
 
     /// Forgets what a fetch delivered; says whether it was all of `range`.
@@ -148,7 +100,7 @@ impl Hydration {
         self.filling = self.filling.saturating_sub(range.len());
     }
 
-    fn unmark(&mut self, ino: Ino, range: Range) {
+    pub(crate) fn unmark(&mut self, ino: Ino, range: Range) {
         if let Some(ranges) = self.inflight.get_mut(&ino) {
             ranges.remove(range);
             if ranges.is_empty() {
@@ -156,14 +108,6 @@ impl Hydration {
             }
         }
     }
-}
-
-/// All of the file is its base version's.
-fn is_pristine(inode: &Inode) -> bool {
-    inode
-        .content
-        .as_ref()
-        .is_none_or(|content| content.dirty.is_empty() && content.base_len == inode.row.size)
 }
 
 /// The version that a file's absent bytes come from.
@@ -179,7 +123,7 @@ impl Drive {
     pub(crate) fn want_bytes(&mut self, ino: Ino, range: Range) -> Result<(), FsError> {
         let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale) };
         let mut gaps = inode.absent(range);
-        if (self.is_full() || self.hydration.passing.contains_key(&ino)) && !gaps.is_empty() {
+        if (self.is_full() || self.hydration.passing.is_only(ino)) && !gaps.is_empty() {
             gaps = Vec::from([range]); // held in memory, in one piece
         }
         for gap in gaps {
@@ -189,8 +133,7 @@ impl Drive {
     }
 
     fn fetch(&mut self, ino: Ino, range: Range) {
-        let flying = self.hydration.inflight.entry(ino).or_default();
-        let gaps = flying.gaps(range);
+        let gaps = self.not_coming(ino, &[range]);
         let Some(inode) = self.tree.get(ino) else { return };
         let content = base_of(inode);
         let deadline = self.now.mono.plus_millis(self.limits.read_deadline_ms);
@@ -199,12 +142,24 @@ impl Drive {
             while start < gap.end {
                 let part = Range::new(start, gap.end.min(start + FETCH_BYTES));
                 start = part.end;
-                self.hydration.inflight.entry(ino).or_default().insert(part);
-                self.hydration.fetches += 1;
+                self.hydration.mark(ino, part);
+                self.hydration.begin();
                 let work = Work::Fetch { ino, content, range: part };
                 self.cloud(work, Cloud::Fetch { content, range: part, deadline });
             }
         }
+    }
+
+    /// The parts of `gaps` that are not on their way: neither asked for, nor being written to the
+    /// backing file, whose end wakes those who wait.
+    fn not_coming(&self, ino: Ino, gaps: &[Range]) -> Vec<Range> {
+        let mut rest: Ranges = gaps.iter().copied().collect();
+        for range in self.hydration.inflight.get(&ino).into_iter().flat_map(Ranges::iter) {
+            rest.remove(range);
+        }
+        let busy = self.tree.get(ino).into_iter().flat_map(|inode| &inode.busy);
+        busy.filter(|busy| busy.exclusive).for_each(|busy| rest.remove(busy.range));
+        rest.iter().collect()
     }
 
     /// Fetches ahead of a reader, if there are fetches to spare.
@@ -213,11 +168,9 @@ impl Drive {
         if !self.inbox.online || range.is_empty() || self.is_full() {
             return;
         }
-        let flying = self.hydration.inflight.get(&ino).cloned().unwrap_or_default();
-        let gaps: Vec<Range> =
-            inode.absent(range).into_iter().flat_map(|gap| flying.gaps(gap)).collect();
+        let gaps = self.not_coming(ino, &inode.absent(range));
         let missing: u64 = gaps.iter().map(Range::len).sum();
-        let at_end = range.end >= inode.row.size;
+        let at_end = self.tree.get(ino).is_none_or(|inode| range.end >= inode.row.size);
         if missing * 2 < range.len() && !at_end {
             return; // enough is on its way
         }
@@ -253,7 +206,7 @@ impl Drive {
     }
 
     /// Writes fetched bytes to the backing file where they are absent: never over newer ones.
-    fn fill(&mut self, ino: Ino, content: ContentRef, offset: u64, bytes: &Bytes) {
+    pub(crate) fn fill(&mut self, ino: Ino, content: ContentRef, offset: u64, bytes: &Bytes) {
         let Some(inode) = self.tree.get(ino) else { return };
         if base_of(inode) != content {
             return; // another version by now
@@ -261,15 +214,20 @@ impl Drive {
         let arrived = Range::at(offset, bytes.len() as u64).clip(Range::new(0, inode.row.size));
         let gaps = inode.absent(arrived);
         let total: u64 = gaps.iter().map(Range::len).sum();
-        let passing = self.hydration.passing.contains_key(&ino);
-        if total == 0 && !passing {
+        let only = self.hydration.passing.is_only(ino);
+        if total == 0 && !only {
             return;
         }
         let full = total == 0 || !self.evict_for(total);
-        if full && self.tree.get(ino).is_some_and(is_pristine) {
-            self.hydration.pass(ino, offset, bytes);
+        if self.tree.get(ino).is_some_and(is_pristine) {
+            if full {
+                self.hydration.passing.set_only(ino);
+            }
+            self.hydration.passing.put(ino, content, offset, bytes.clone());
             self.wake(Wake::Bytes(ino));
-            return;
+            if full {
+                return;
+            }
         }
         self.ensure_content(ino);
         for range in self.idle_parts(ino, &gaps) {
@@ -322,7 +280,8 @@ impl Drive {
         (range, whole): (Range, bool),
         result: Result<(), CloudError>,
     ) {
-        self.hydration.end(ino, range);
+        self.hydration.end();
+        self.hydration.unmark(ino, range);
         match result {
             Ok(()) if whole => self.wake(Wake::Bytes(ino)),
             Ok(()) => {
@@ -334,7 +293,7 @@ impl Drive {
         }
     }
 
-    fn fetch_failed(&mut self, ino: Ino, content: ContentRef, error: &CloudError) {
+    pub(crate) fn fetch_failed(&mut self, ino: Ino, content: ContentRef, error: &CloudError) {
         let stale = self.tree.get(ino).is_none_or(|inode| base_of(inode) != content);
         if stale {
             self.wake(Wake::Bytes(ino)); // a newer version: ask for that
@@ -366,102 +325,6 @@ impl Drive {
         }
         for dir in self.faults.wanted_listings() {
             let _ = self.want_listing(dir);
-        }
-    }
-
-    /// A small file was opened for reading: after a few absent ones in a row its siblings follow in
-    /// batches, so that a walk costs a round trip a batch and not one a file.
-    pub(crate) fn opened_small(&mut self, ino: Ino) {
-        let Some(inode) = self.tree.get(ino) else { return };
-        let (dir, name) = (inode.row.parent, inode.row.name.clone());
-        let small = inode.row.size <= SMALL_BYTES && inode.row.content_rev.0 != 0;
-        let absent = small && !inode.absent(Range::new(0, inode.row.size)).is_empty();
-        if !self.inbox.online || !(absent || self.hydration.runs.contains_key(&dir)) {
-            return;
-        }
-        let run = self.hydration.runs.entry(dir).or_default();
-        if self.now.mono.millis_since(run.last) > SMALL_PAUSE_MS {
-            *run = SmallRun { flights: run.flights, ..SmallRun::default() };
-        }
-        run.last = self.now.mono;
-        run.streak += u32::from(absent);
-        let due = run.trigger.as_ref().is_none_or(|trigger| name >= *trigger);
-        if run.streak >= SMALL_STREAK && due && run.flights < SMALL_FLIGHTS {
-            let from = run.cursor.clone().map_or(name.clone(), |cursor| cursor.max(name));
-            self.fetch_siblings(dir, &from);
-        }
-    }
-
-    fn fetch_siblings(&mut self, dir: Ino, from: &Name) {
-        let Some(parent) = self.tree.get(dir) else { return };
-        let mut files = Vec::new();
-        let mut bytes = 0;
-        let mut names = Vec::new();
-        for (name, child) in parent.children.range(from.clone()..) {
-            let Some(inode) = self.tree.get(*child) else { continue };
-            if bytes + inode.row.size > SMALL_BATCH_BYTES || files.len() >= SMALL_BATCH {
-                break;
-            }
-            if inode.is_file() && inode.row.size <= SMALL_BYTES && self.is_fetchable(inode) {
-                bytes += inode.row.size;
-                files.push(*child);
-                names.push(name.clone());
-            }
-        }
-        let run = self.hydration.runs.entry(dir).or_default();
-        let Some(last) = names.last() else { return };
-        run.cursor = Some(last.clone());
-        run.trigger = Some(names[names.len() / 2].clone());
-        run.flights += 1;
-        self.fetch_small(files, dir);
-    }
-
-    /// Whether the whole file is still to be fetched and nothing is on its way.
-    pub(crate) fn is_fetchable(&self, inode: &Inode) -> bool {
-        let whole = Range::new(0, inode.row.size);
-        inode.row.content_rev.0 != 0
-            && !inode.row.pending.has(crate::Pending::CONTENT)
-            && !self.hydration.is_inflight(inode.row.ino)
-            && !inode.absent(whole).is_empty()
-    }
-
-    pub(crate) fn fetch_small(&mut self, files: Vec<Ino>, dir: Ino) {
-        let mut wanted = Vec::new();
-        for ino in files {
-            let Some(inode) = self.tree.get(ino) else { continue };
-            let whole = Range::new(0, inode.row.size);
-            wanted.push((ino, base_of(inode)));
-            self.hydration.inflight.entry(ino).or_default().insert(whole);
-        }
-        let contents = wanted.iter().map(|(_, content)| *content).collect();
-        self.hydration.fetches += 1;
-        self.cloud(Work::FetchSmall { files: wanted, dir }, Cloud::FetchSmall { contents });
-    }
-
-    pub(crate) fn small_arrived(
-        &mut self,
-        files: &[(Ino, ContentRef)],
-        dir: Ino,
-        result: Result<Vec<Result<Bytes, CloudError>>, CloudError>,
-    ) {
-        self.hydration.fetches = self.hydration.fetches.saturating_sub(1);
-        if let Some(run) = self.hydration.runs.get_mut(&dir) {
-            run.flights = run.flights.saturating_sub(1);
-        }
-        let mut results = result.map(Vec::into_iter);
-        for (ino, content) in files {
-            self.hydration.unmark(*ino, Range::new(0, u64::MAX));
-            match results.as_mut().map(Iterator::next) {
-                Ok(Some(Ok(bytes))) => {
-                    self.fill(*ino, *content, 0, &bytes);
-                    if self.tree.get(*ino).is_some_and(|inode| inode.busy.is_empty()) {
-                        self.wake(Wake::Bytes(*ino));
-                    }
-                }
-                Ok(Some(Err(error))) => self.fetch_failed(*ino, *content, &error),
-                // The batch failed as a whole: those who wait ask for their own file.
-                Ok(None) | Err(_) => self.wake(Wake::Bytes(*ino)),
-            }
         }
     }
 

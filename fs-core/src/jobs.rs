@@ -64,7 +64,8 @@ pub(crate) enum Work {
     },
     FetchSmall {
         files: Vec<(Ino, ContentRef)>,
-        dir: Ino,
+        /// The number of the walk that they are for; 0 = none.
+        walk: u64,
     },
     Stage,
     Commit,

@@ -1,7 +1,7 @@
 //! Pinned folders: walked in the background, their files fetched whole and kept fresh.
 
 use crate::drive::Drive;
-use crate::hydration::{SMALL_BATCH, SMALL_BATCH_BYTES, SMALL_BYTES};
+use crate::siblings::{SMALL_BATCH, SMALL_BATCH_BYTES, SMALL_BYTES};
 use crate::{Change, Ino, Mono, Range};
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 
@@ -135,7 +135,7 @@ impl Drive {
                 bytes += inode.row.size;
                 small.push(ino);
                 if small.len() >= SMALL_BATCH || bytes >= SMALL_BATCH_BYTES {
-                    self.fetch_small(core::mem::take(&mut small), Ino::NONE);
+                    self.fetch_small(core::mem::take(&mut small), 0);
                     bytes = 0;
                 }
                 continue;
@@ -147,7 +147,7 @@ impl Drive {
             }
         }
         if !small.is_empty() {
-            self.fetch_small(small, Ino::NONE);
+            self.fetch_small(small, 0);
         }
         if self.hydration.fetches() == 0 && !self.pins.missing.is_empty() {
             self.pins.next_try = Some(self.now.mono.plus_millis(RETRY_MS));

@@ -33,11 +33,7 @@ enum Command {
     #[cfg(target_os = "linux")]
     Down,
     /// Run every check and test that this machine can run, and say what was skipped and why
-    Test {
-        /// Only what needs no mount and no built program: format, tidy, clippy, unit tests
-        #[arg(long)]
-        quick: bool,
-    },
+    Test(test::Options),
     /// Measure the release build against baselines and write docs/benchmarks.md
     #[cfg(target_os = "linux")]
     Bench(bench::Options),
@@ -45,6 +41,10 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     BenchKeeper { folder: PathBuf },
+    /// One piece of work of `bench --peers`; started by it
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchCell { work: String, root: PathBuf, from: PathBuf, name: String },
     /// Run worlds of the simulation for a long time
     Soak {
         /// The first seed
@@ -82,7 +82,9 @@ fn execute() -> Result<()> {
             bench::keep(&folder);
             Ok(())
         }
-        Command::Test { quick } => test::run(&root, quick),
+        #[cfg(target_os = "linux")]
+        Command::BenchCell { work, root, from, name } => bench::cell(&work, &root, &from, &name),
+        Command::Test(options) => test::run(&root, &options),
         Command::Soak { first, minutes } => soak::run(&root, first, minutes),
         Command::Tidy => tidy::run(&root),
     }

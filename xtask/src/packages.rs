@@ -10,26 +10,49 @@ struct Need {
     /// Any one of these on the PATH will do.
     programs: &'static [&'static str],
     package: &'static str,
+    /// Not installed unasked: with what it depends on it takes tens to hundreds of megabytes.
+    is_large: bool,
     /// The tests that are skipped without it.
     tests: &'static str,
 }
 
+impl Need {
+    const fn of(
+        programs: &'static [&'static str],
+        package: &'static str,
+        tests: &'static str,
+    ) -> Need {
+        Need { programs, package, is_large: false, tests }
+    }
+
+    const fn large(self) -> Need {
+        Need { is_large: true, ..self }
+    }
+}
+
 const NEEDS: &[Need] = &[
-    Need { programs: &["fusermount3"], package: "fuse3", tests: "every test on a real mount" },
-    Need { programs: &["git"], package: "git", tests: "git on the mount" },
-    Need { programs: &["rsync"], package: "rsync", tests: "rsync on the mount" },
-    Need { programs: &["sqlite3"], package: "sqlite3", tests: "SQLite on the mount" },
-    Need { programs: &["make"], package: "make", tests: "a build on the mount" },
-    Need { programs: &["gcc"], package: "gcc", tests: "a build on the mount" },
-    Need { programs: &["python3"], package: "python3", tests: "Python programs on the mount" },
-    Need { programs: &["vim", "vim.tiny"], package: "vim-tiny", tests: "vim on the mount" },
-    Need { programs: &["getfattr"], package: "attr", tests: "extended attributes by hand" },
-    Need { programs: &["getfacl"], package: "acl", tests: "access control lists by hand" },
-    Need {
-        programs: &["flock", "findmnt"],
-        package: "util-linux",
-        tests: "locks between programs",
-    },
+    Need::of(&["fusermount3"], "fuse3", "every test on a real mount"),
+    Need::of(&["git"], "git", "git on the mount"),
+    Need::of(&["rsync"], "rsync", "rsync on the mount"),
+    Need::of(&["sqlite3"], "sqlite3", "SQLite on the mount"),
+    Need::of(&["make"], "make", "a build on the mount"),
+    Need::of(&["gcc"], "gcc", "a build on the mount"),
+    Need::of(&["python3"], "python3", "Python programs on the mount"),
+    Need::of(&["vim", "vim.tiny"], "vim-tiny", "vim on the mount"),
+    Need::of(&["getfattr"], "attr", "extended attributes by hand"),
+    Need::of(&["getfacl"], "acl", "access control lists by hand"),
+    Need::of(&["flock", "findmnt"], "util-linux", "locks between programs"),
+    Need::of(&["zip"], "zip", "zip archives on the mount"),
+    Need::of(&["unzip"], "unzip", "zip archives on the mount"),
+    Need::of(&["rg"], "ripgrep", "ripgrep on the mount"),
+    Need::of(&["inotifywait"], "inotify-tools", "watching a folder of the mount"),
+    Need::of(&["gio"], "libglib2.0-bin", "the bin of file managers on the mount"),
+    Need::of(&["identify", "mogrify"], "imagemagick", "pictures on the mount"),
+    Need::of(&["npm"], "npm", "npm on the mount").large(),
+    Need::of(&["pg_ctlcluster"], "postgresql", "PostgreSQL on the mount").large(),
+    Need::of(&["ffmpeg"], "ffmpeg", "films on the mount").large(),
+    Need::of(&["feh"], "feh", "an image viewer on the mount").large(),
+    Need::of(&["soffice"], "libreoffice-writer-nogui", "LibreOffice on the mount").large(),
 ];
 
 /// Without it the kernel offers no FUSE.
@@ -38,9 +61,11 @@ const DEVICE_REMEDY: &str =
     "/dev/fuse is missing (as root: modprobe fuse; in a container: pass the device in)";
 
 /// Installs what is missing when it may (root on Debian); otherwise names the command and notes
-/// the tests that will be skipped.
-pub(crate) fn check(report: &mut Report) {
-    provide(&missing());
+/// the tests that will be skipped. Large packages are installed only when asked for.
+pub(crate) fn check(report: &mut Report, with_large: bool) {
+    let mut wanted = missing();
+    wanted.retain(|need| with_large || !need.is_large);
+    provide(&wanted);
     for need in missing() {
         report.skip(format!(
             "{}: `{}` is missing (apt-get install {})",

@@ -14,20 +14,33 @@ use std::{
 /// Names a file to which a test that cannot run here appends one line, `test: reason`.
 const SKIPS_VARIABLE: &str = "MESHDRIVE_SKIPS";
 
+/// What of it is run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only what needs no mount and no built program: format, tidy, clippy, unit tests
+    #[arg(long)]
+    quick: bool,
+    /// Also install large programs (PostgreSQL, LibreOffice, ffmpeg, npm) whose tests are skipped
+    /// where they are missing
+    #[arg(long)]
+    large_programs: bool,
+}
+
 /// # Errors
 /// When any step failed; all of them are named in the summary before.
-pub(crate) fn run(root: &Path, quick: bool) -> Result<()> {
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let mut report = Report::default();
-    steps(root, quick, &mut report)?;
+    steps(root, options, &mut report)?;
     report.finish()
 }
 
-fn steps(root: &Path, quick: bool, report: &mut Report) -> Result<()> {
+fn steps(root: &Path, options: &Options, report: &mut Report) -> Result<()> {
+    let quick = options.quick;
     raise_limits();
     if quick {
         report.skip("tests on mounts, of the server and of whole programs: --quick");
     } else {
-        packages::check(report);
+        packages::check(report, options.large_programs);
     }
 
     cheap(root, report);

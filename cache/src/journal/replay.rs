@@ -1,9 +1,11 @@
 //! Reading the journal after an unclean stop.
 
-use super::{HEADER, MAGIC, RECORD_HEADER, checksum};
+use super::{HAS_SMALL, HEADER, MAGIC, MARK, RECORD_HEADER, SMALL, checksum};
+use crate::small::Part;
 use crate::{Error, codec};
+use bytes::Bytes;
 use fs_core::{Change, Ino};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,8 @@ pub(crate) struct Replay {
     pub(crate) damage: Option<Damage>,
     /// All segments that were found.
     pub(crate) segments: Vec<PathBuf>,
+    /// Small writes that may not be in their backing files, in order.
+    pub(crate) parts: Vec<Part>,
 }
 
 /// Acknowledged batches that cannot be read any more, followed by some that can.
@@ -34,6 +38,8 @@ pub(crate) struct Damage {
 /// A record that is whole.
 struct Record<'a> {
     seq: u64,
+    /// A small write or a mark, and no batch.
+    small: bool,
     payload: &'a [u8],
     end: usize,
 }
@@ -48,7 +54,15 @@ pub(crate) fn replay(
     apply: &mut Apply<'_>,
 ) -> Result<Replay, Error> {
     let segments = list(dir)?;
-    let mut state = State { last: applied, apply, gap: None, touched: BTreeSet::new() };
+    let mut state = State {
+        last: applied,
+        apply,
+        gap: None,
+        touched: BTreeSet::new(),
+        parts: Vec::new(),
+        marks: HashMap::new(),
+        hole: None,
+    };
     for path in &segments {
         let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
         if bytes.get(..8).is_some_and(|magic| magic == MAGIC) {
@@ -56,7 +70,8 @@ pub(crate) fn replay(
         }
         state.segment(path, &bytes)?;
     }
-    let State { last, gap, touched, .. } = state;
+    let State { last, gap, touched, mut parts, marks, hole, .. } = state;
+    parts.retain(|part| marks.get(&part.ino).is_none_or(|upto| part.number > *upto));
     let damage = gap.map(|(text, real)| (text, real, touched));
     let damage = match damage {
         Some((text, true, touched)) => Some(Damage { text, touched }),
@@ -66,7 +81,8 @@ pub(crate) fn replay(
         }
         None => None,
     };
-    Ok(Replay { last: last.unwrap_or(0), damage, segments })
+    let damage = damage.or(hole.map(|text| Damage { text, touched: BTreeSet::new() }));
+    Ok(Replay { last: last.unwrap_or(0), damage, segments, parts })
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -86,7 +102,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn check_version(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let version = bytes.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    if version.is_none_or(|version| version == 0 || version == codec::VERSION) {
+    if version.is_none_or(|version| version == 0 || version & !HAS_SMALL == codec::VERSION) {
         return Ok(());
     }
     let text = "written by another version of the program; start that version, or update this one";
@@ -101,6 +117,11 @@ struct State<'a> {
     /// end of the journal.
     gap: Option<(String, bool)>,
     touched: BTreeSet<Ino>,
+    parts: Vec<Part>,
+    /// By inode: the highest number in a mark.
+    marks: HashMap<u64, u64>,
+    /// Bad bytes between good records that miss no batch: small writes were there.
+    hole: Option<String>,
 }
 
 impl State<'_> {
@@ -114,11 +135,18 @@ impl State<'_> {
                     self.stop(path, at);
                     let next = (at + 1..bytes.len()).find_map(|at| record(bytes, at, limit));
                     let Some(found) = next else { return Ok(()) };
+                    if found.small || self.last.is_some_and(|last| found.seq == last + 1) {
+                        self.hole(path, at);
+                    }
                     found
                 }
             };
             at = found.end;
-            self.record(path, &found)?;
+            if found.small {
+                self.small(&found);
+            } else {
+                self.record(path, &found)?;
+            }
         }
         Ok(())
     }
@@ -127,6 +155,33 @@ impl State<'_> {
     fn stop(&mut self, path: &Path, at: usize) {
         let text = || format!("{} at byte {at}", path.display());
         self.gap.get_or_insert_with(|| (text(), false));
+    }
+
+    fn hole(&mut self, path: &Path, at: usize) {
+        self.hole.get_or_insert_with(|| {
+            format!(
+                "{} at byte {at}: the journal is damaged; bytes of small writes may be lost. The \
+                 segment is kept in lost+found",
+                path.display()
+            )
+        });
+    }
+
+    fn small(&mut self, record: &Record<'_>) {
+        let number = |at: usize| {
+            let bytes = record.payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_le_bytes)
+        };
+        if record.seq == MARK {
+            for at in (0..record.payload.len()).step_by(16) {
+                let upto = self.marks.entry(number(at)).or_default();
+                *upto = number(at + 8).max(*upto);
+            }
+        } else if let Some(data) = record.payload.get(16..) {
+            let (ino, offset) = (number(0), number(8));
+            let data = Bytes::copy_from_slice(data);
+            self.parts.push(Part { number: record.seq, ino, offset, data });
+        }
     }
 
     fn record(&mut self, path: &Path, record: &Record<'_>) -> Result<(), Error> {
@@ -175,17 +230,18 @@ impl State<'_> {
     }
 }
 
-/// The whole record at `at`, if there is one with a number of at most `limit`.
+/// The whole record at `at`, if there is one; a batch only with a number of at most `limit`.
 fn record(bytes: &[u8], at: usize, limit: u64) -> Option<Record<'_>> {
     let head = bytes.get(at..at.checked_add(RECORD_HEADER)?)?;
     let len = u32::from_le_bytes(head[..4].try_into().ok()?);
     let seq = u64::from_le_bytes(head[4..12].try_into().ok()?);
+    let small = len & SMALL != 0;
     let start = at + RECORD_HEADER;
-    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    let end = start.checked_add(usize::try_from(len & !SMALL).ok()?)?;
     let payload = bytes.get(start..end)?;
     // A number of 0 is never given: a run of zeros is not a record.
-    let good = seq != 0 && seq <= limit && checksum(len, seq, payload) == head[12..];
-    good.then_some(Record { seq, payload, end })
+    let good = seq != 0 && (small || seq <= limit) && checksum(len, seq, payload) == head[12..];
+    good.then_some(Record { seq, small, payload, end })
 }
 
 fn ino_of(change: &Change) -> Option<Ino> {

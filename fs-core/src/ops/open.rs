@@ -133,6 +133,9 @@ impl Drive {
             inode.opens = inode.opens.saturating_sub(1);
             inode.writers = inode.writers.saturating_sub(u32::from(handle.flags.write));
             let pending = !inode.row.pending.is_none();
+            if inode.opens == 0 {
+                self.hydration.passing.forget(ino);
+            }
             if pending && !self.passthrough.is_blind(ino) {
                 self.touch_closed(ino);
             }

@@ -3,6 +3,7 @@
 use super::Flow;
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step};
+use crate::hydration::base_of;
 use crate::jobs::Work;
 use crate::{FsError, HandleId, Ino, Local, Range, Response, Ticket};
 use bytes::Bytes;
@@ -26,11 +27,11 @@ impl Drive {
         }
         self.read_ahead(ino, handle, wanted);
         let inode = self.node(ino)?;
+        if let Some(bytes) = self.hydration.passing.get(inode, base_of(inode), wanted) {
+            return Ok(Some(Response::Data(bytes)));
+        }
         if !inode.absent(wanted).is_empty() {
-            return match self.hydration.in_passing(inode, wanted) {
-                Some(bytes) => Ok(Some(Response::Data(bytes))),
-                None => Err(Halt::Fault(Need::Bytes(ino, wanted))),
-            };
+            return Err(Halt::Fault(Need::Bytes(ino, wanted)));
         }
         if inode.conflicts(wanted, false) {
             return Err(Halt::Fault(Need::Idle(ino)));

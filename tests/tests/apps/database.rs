@@ -114,3 +114,44 @@ fn sqlite_survives_the_daemon() {
     }
     crash_and_remount(&world.a);
 }
+
+/// Reads and writes through maps of the database file and of the WAL's index.
+#[test]
+fn sqlite_through_maps() {
+    if !have("apps::sqlite_through_maps", &["sqlite3", "bash"]) {
+        return;
+    }
+    let Some(world) = World::mounted("apps::sqlite_through_maps") else { return };
+    for mode in ["wal", "delete"] {
+        tool(
+            &world.a.root(),
+            &format!(
+                "for round in $(seq 4); do
+                    sqlite3 {mode}.db <<SQL > /dev/null
+                        PRAGMA mmap_size = 268435456; PRAGMA journal_mode = {mode}; PRAGMA cache_size = 10;
+                        CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, text BLOB);
+                        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                            INSERT INTO t(text) SELECT randomblob(1000) FROM n;
+                        UPDATE t SET text = randomblob(900) WHERE id % 5 = $round;
+                        DELETE FROM t WHERE id % 11 = $round;
+                        SELECT sum(length(text)) FROM t;
+SQL
+                done
+                test \"$(sqlite3 -cmd 'PRAGMA mmap_size = 268435456' {mode}.db 'PRAGMA integrity_check' | tail -1)\" = ok
+                sqlite3 {mode}.db 'SELECT count(*), sum(length(text)), hex(max(text)) FROM t' > ../../{mode}.said"
+            ),
+        );
+    }
+    let b = comes_back_everywhere(&world);
+    for mode in ["wal", "delete"] {
+        tool(
+            &b.root(),
+            &format!(
+                "test $(sqlite3 {mode}.db 'PRAGMA integrity_check') = ok
+                sqlite3 -cmd 'PRAGMA mmap_size = 268435456' {mode}.db \
+                    'SELECT count(*), sum(length(text)), hex(max(text)) FROM t' | tail -1 | cmp - ../../{mode}.said
+                sqlite3 {mode}.db 'DELETE FROM t; VACUUM' && test $(stat -c %s {mode}.db) -lt 20000"
+            ),
+        );
+    }
+}

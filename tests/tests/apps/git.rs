@@ -55,3 +55,46 @@ fn git_works() {
         ),
     );
 }
+
+/// Folders that share one repository, a clone through the protocol, a sparse checkout, a bisection.
+#[test]
+fn git_worktrees() {
+    if !have("apps::git_worktrees", &["git", "bash"]) {
+        return;
+    }
+    let Some(world) = World::mounted("apps::git_worktrees") else { return };
+    tool(
+        &world.a.root(),
+        &format!(
+            "{QUIET}
+            git init -q -b main repo && cd repo
+            for i in $(seq 30); do
+                mkdir -p d$((i % 5)); seq $i > d$((i % 5))/f$i; echo $i > count; git add . && git commit -qm $i
+            done
+            git worktree add -q ../tree -b side && git worktree add -q --detach ../old HEAD~10
+            test $(cat ../old/count) = 20 && echo side > ../tree/side && git -C ../tree add side
+            git -C ../tree commit -qm side && git merge -q --no-edit side && test $(cat side) = side
+            git worktree move ../tree ../moved && test -z \"$(git -C ../moved status --porcelain)\"
+            git worktree remove ../old && test ! -e ../old && git worktree prune
+            test $(git worktree list | wc -l) = 2
+            git bisect start HEAD~1 HEAD~25 > /dev/null
+            git bisect run sh -c 'test $(cat count) -lt 17' > /dev/null
+            test $(git show -s --format=%s refs/bisect/bad) = 17 && git bisect reset 2> /dev/null
+            git clone -q file://$PWD ../cloned && git -C ../cloned fsck --strict --no-progress
+            git clone -q --sparse --no-hardlinks . ../sparse && cd ../sparse && test ! -e d1
+            git sparse-checkout set d1 && test $(ls d1 | wc -l) = 6 && git fsck --strict --no-progress
+            git -C ../repo fsck --strict --no-progress"
+        ),
+    );
+    let b = comes_back_everywhere(&world);
+    // Worktrees find their repository by an absolute path, which another device has elsewhere.
+    tool(
+        &b.root(),
+        &format!(
+            "{QUIET}
+            for tree in repo cloned sparse; do
+                git -C $tree fsck --strict --no-progress && test -z \"$(git -C $tree status --porcelain)\"
+            done"
+        ),
+    );
+}

@@ -4,17 +4,25 @@
 // A failed step of a test is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod archives;
 mod build;
 mod database;
+mod desktop;
 mod files;
 mod git;
+mod office;
+mod packages;
+mod postgres;
 mod saves;
+mod search;
+mod seeking;
 
 use meshdrive_tests::{Device, Tree, World, tree, wait_for};
 
-/// Everything in the drive is the same after a remount with an empty cache, and on another device.
+/// Everything in the drive is the same after a remount with an empty cache, and on another device,
+/// which is returned.
 #[track_caller]
-fn comes_back_everywhere(world: &World) {
+fn comes_back_everywhere(world: &World) -> Device {
     let before = tree(&world.a.root());
     world.a.unmount();
     world.a.mount();
@@ -23,6 +31,7 @@ fn comes_back_everywhere(world: &World) {
     b.mount();
     b.knows_the_tree();
     assert_same(&before, &tree(&b.root()), "on the other device");
+    b
 }
 
 #[track_caller]

@@ -8,6 +8,7 @@ mod http;
 mod keeper;
 mod machine;
 mod measure;
+mod peers;
 mod proxy;
 mod rows;
 mod server;
@@ -15,6 +16,7 @@ mod table;
 mod trees;
 
 pub(crate) use keeper::keep;
+pub(crate) use peers::cell;
 
 use crate::{
     packages,
@@ -43,6 +45,10 @@ pub(crate) struct Options {
     /// knows what they were built from
     #[arg(long)]
     built: bool,
+    /// Other programs on the same work: installs them from the Python package index and writes their
+    /// table into its section of the page (about 20 minutes)
+    #[arg(long, conflicts_with = "only")]
+    peers: bool,
     /// Where stores, devices and the baseline's files are put (and removed again); should be ext4
     /// [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
@@ -88,6 +94,11 @@ impl Bench {
 pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
     packages::need_mounts()?;
     let bench = prepare(root, options)?;
+    if options.peers {
+        let done = peers::run(root, &bench, !options.quick && !options.built);
+        bench.keeper.finish();
+        return done;
+    }
     let wanted = |row: &&Row| options.only.is_empty() || options.only.contains(row);
     let mut lines: Vec<Line> = Vec::new();
     let mut failed = 0;
@@ -110,6 +121,8 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
     if options.only.is_empty() && !options.quick && !options.built && failed == 0 {
         let path = root.join("docs/benchmarks.md");
         let text = table::page(&lines, &machine::describe(root, &bench.folder));
+        let peers = peers::keep_section(&std::fs::read_to_string(&path).unwrap_or_default());
+        let text = peers::splice(&text, &peers);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
         eprintln!("written to docs/benchmarks.md");
     }

@@ -1,9 +1,12 @@
 //! The rows: each a kind of work, its baseline and what it should reach.
 
+mod build;
 mod close;
 mod copy_in;
 mod copy_out;
 mod edit;
+mod git;
+mod memory;
 mod mount;
 mod read;
 mod rename;
@@ -23,6 +26,9 @@ pub(super) enum Row {
     Mount,
     Rename,
     Close,
+    Git,
+    Build,
+    Memory,
 }
 
 impl Row {
@@ -35,6 +41,9 @@ impl Row {
         Row::Mount,
         Row::Rename,
         Row::Close,
+        Row::Git,
+        Row::Build,
+        Row::Memory,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -47,6 +56,9 @@ impl Row {
             Row::Mount => "mount",
             Row::Rename => "rename",
             Row::Close => "close",
+            Row::Git => "git",
+            Row::Build => "build",
+            Row::Memory => "memory",
         }
     }
 
@@ -60,6 +72,9 @@ impl Row {
             Row::Mount => mount::run(bench),
             Row::Rename => rename::run(bench),
             Row::Close => close::run(bench),
+            Row::Git => git::run(bench),
+            Row::Build => build::run(bench),
+            Row::Memory => memory::run(bench),
         }
     }
 }

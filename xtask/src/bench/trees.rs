@@ -1,10 +1,12 @@
 //! Files to work on.
 
+use super::output;
 use anyhow::{Context, Result};
 use std::{
     fs::{self, File},
     io::Write,
     path::Path,
+    process::Command,
 };
 
 /// Bytes written at once.
@@ -82,6 +84,30 @@ pub(super) fn small(path: &Path, files: u64, seed: u64) -> Result<()> {
         fs::write(folder.join(format!("f{number:05}.txt")), noise.text(len as usize))?;
     }
     Ok(())
+}
+
+/// A repository of one commit, with `files` files of text, 25 a folder.
+pub(super) fn repository(path: &Path, files: u64, seed: u64) -> Result<()> {
+    let mut noise = Noise::new(seed);
+    for number in 0..files {
+        let folder = path.join(format!("src/d{:03}", number / 25));
+        if number % 25 == 0 {
+            fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        let len = 500 + noise.next() % (15 << 10);
+        fs::write(folder.join(format!("f{number:05}.c")), noise.text(len as usize))?;
+    }
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        git.args(["-c", "user.name=bench", "-c", "user.email=bench@example.org"]);
+        git.arg("-C").arg(path).args(arguments);
+        output(&mut git).map(drop)
+    };
+    git(&["init", "--quiet", "--initial-branch=main"])?;
+    git(&["add", "."])?;
+    git(&["commit", "--quiet", "-m", "all"])?;
+    git(&["gc", "--quiet"])
 }
 
 /// The tree that the loader makes in a drive, with empty files.

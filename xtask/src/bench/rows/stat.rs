@@ -5,7 +5,7 @@
 use crate::bench::{
     Bench,
     device::Device,
-    measure::{Pair, median, show, time},
+    measure::{Pair, median, secs, show, time},
     output,
     server::Server,
     table::Line,
@@ -46,6 +46,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Line>> {
         lists.ours.push(time(|| list(&device.mountpoint))?);
     }
     let count = folders * FILES;
+    let first_ratio = first_list.as_secs_f64() / secs(&lists.base);
     let line = |what: String, pair: &Pair, first, reach: f64| {
         Line::of(what)
             .base(format!("ext4 {}", median(&pair.base)))
@@ -54,8 +55,13 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Line>> {
             .target(format!("<= {reach}x its time"), pair.ratio() <= reach)
     };
     Ok(vec![
-        line(format!("stat of {count} known files"), &stats, first_stat, 1.3),
-        line(format!("ls -lR of {count} known files"), &lists, first_list, 2.0),
+        line(format!("stat of {count} known files"), &stats, first_stat, 1.2),
+        Line::of(format!("ls -lR of {count} known files, first time"))
+            .base(format!("ext4 {}", median(&lists.base)))
+            .ours(show(first_list))
+            .ratio(first_ratio)
+            .target("<= 2x its time", first_ratio <= 2.0),
+        line("… again".into(), &lists, first_list, 1.3),
     ])
 }
 
