@@ -175,7 +175,9 @@ impl Content {
     ) -> Result<(), Error> {
         if small
             && let Some(journal) = self.journal.get()
-            && journal.small.take(ino.0, offset, data, || self.is_synced(ino) && !self.is_handed(ino))
+            && journal
+                .small
+                .take(ino.0, offset, data, || self.is_synced(ino) && !self.is_handed(ino))
         {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! What differs between operating systems: positioned I/O, holes, free space, directories.
 
+use fs_core::{Measure, Timestamp};
 use rustix::fs::{FallocateFlags, IFlags, OFlags, fallocate, ioctl_getflags, ioctl_setflags};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
-use fs_core::{Measure, Timestamp};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};

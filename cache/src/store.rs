@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fs_core::{Change, Ino, Loaded, Measure, NodeId, Range, Recovered, Seq};
-use std::fs::File;
 use rusqlite::ErrorCode;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 

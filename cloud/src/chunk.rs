@@ -68,26 +68,19 @@ pub(crate) fn seal(
 pub(crate) fn open(
     keys: &Keys,
     id: &ChunkId,
-    head: &ChunkHead,
+    head: ChunkHead,
     (first, count): (u16, u16),
     body: &[u8],
 ) -> Result<Vec<u8>, Refused> {
-    let stored = head.locate(first, count)?;
-    if stored.end - stored.start != body.len() as u64 {
-        return Err(Refused("length contradicts the head"));
-    }
-    let suite = Suite::from_byte(head.suite)?;
-    let cipher = suite.cipher(&keys.chunk_key(suite, id, &head.salt));
-    let end = if count == 0 { head.segments.len() } else { usize::from(first + count) };
-    let mut plain = Vec::with_capacity((end - usize::from(first)) * SEGMENT_PLAIN_BYTES);
+    let mut opener = Opener::new(keys, id, head, (first, count), body.len())?;
+    let mut plain = Vec::with_capacity(opener.left() * (SEGMENT_PLAIN_BYTES + TAG_BYTES));
     let mut rest = body;
-    for index in usize::from(first)..end {
-        let segment = head.segments[index];
-        let (stored, tail) =
-            rest.split_at_checked(segment.stored_len as usize).ok_or(Refused("cut off"))?;
+    while let Some(len) = opener.next_len() {
+        let (stored, tail) = rest.split_at_checked(len).ok_or(Refused("cut off"))?;
         rest = tail;
-        let at = (index, segment.compressed);
-        open_segment(&cipher, head, id, at, stored, &mut plain)?;
+        let start = plain.len();
+        plain.extend_from_slice(stored);
+        opener.open(&mut plain, start)?;
     }
     Ok(plain)
 }
@@ -96,33 +89,86 @@ pub(crate) fn open(
 pub(crate) fn open_whole(keys: &Keys, id: &ChunkId, stored: &[u8]) -> Result<Vec<u8>, Refused> {
     let head = ChunkHead::decode(stored)?;
     let body = stored.get(head.encoded_len()..).ok_or(Refused("cut off"))?;
-    open(keys, id, &head, (0, 0), body)
+    open(keys, id, head, (0, 0), body)
 }
 
-fn open_segment(
-    cipher: &Cipher,
-    head: &ChunkHead,
-    id: &ChunkId,
-    (index, compressed): (usize, bool),
-    stored: &[u8],
-    plain: &mut Vec<u8>,
-) -> Result<(), Refused> {
-    let (body, tag) = stored.split_last_chunk::<TAG_BYTES>().ok_or(Refused("cut off"))?;
-    let expected = (head.plain_len as usize)
-        .saturating_sub(index * SEGMENT_PLAIN_BYTES)
-        .min(SEGMENT_PLAIN_BYTES);
-    let aad = aad(head, id, index as u16, compressed);
-    if compressed {
-        let mut packed = body.to_vec();
-        cipher.open(index as u16, &aad, &mut packed, tag)?;
-        return decompress(&packed, expected, plain);
+/// Opens segments of one chunk in order, each where its stored bytes were put.
+pub(crate) struct Opener {
+    cipher: Cipher,
+    head: ChunkHead,
+    id: ChunkId,
+    next: usize,
+    end: usize,
+}
+
+impl Opener {
+    /// For segments `first..first + count` (0 = to the end), whose stored bytes are `stored_len`.
+    pub(crate) fn new(
+        keys: &Keys,
+        id: &ChunkId,
+        head: ChunkHead,
+        (first, count): (u16, u16),
+        stored_len: usize,
+    ) -> Result<Opener, Refused> {
+        let stored = head.locate(first, count)?;
+        if stored.end - stored.start != stored_len as u64 {
+            return Err(Refused("length contradicts the head"));
+        }
+        let suite = Suite::from_byte(head.suite)?;
+        let cipher = suite.cipher(&keys.chunk_key(suite, id, &head.salt));
+        let end = if count == 0 { head.segments.len() } else { usize::from(first + count) };
+        Ok(Opener { cipher, head, id: *id, next: usize::from(first), end })
     }
-    if body.len() != expected {
-        return Err(Refused("length contradicts the head"));
+
+    /// Segments that are still to be opened.
+    pub(crate) fn left(&self) -> usize {
+        self.end - self.next
     }
-    let start = plain.len();
-    plain.extend_from_slice(body);
-    cipher.open(index as u16, &aad, &mut plain[start..], tag)
+
+    /// Stored bytes of the next segment.
+    pub(crate) fn next_len(&self) -> Option<usize> {
+        (self.next < self.end).then(|| self.head.segments[self.next].stored_len as usize)
+    }
+
+    /// Plain bytes of the next segment.
+    pub(crate) fn plain_len(&self) -> usize {
+        (self.head.plain_len as usize)
+            .saturating_sub(self.next * SEGMENT_PLAIN_BYTES)
+            .min(SEGMENT_PLAIN_BYTES)
+    }
+
+    /// Opens the next segment, whose stored bytes are all of `out` from `start` on: its plain bytes
+    /// take their place. When it is refused, nothing of it is left there.
+    pub(crate) fn open(&mut self, out: &mut Vec<u8>, start: usize) -> Result<(), Refused> {
+        let opened = self.open_in_place(out, start);
+        if opened.is_err() {
+            out.truncate(start);
+        }
+        self.next += 1;
+        opened
+    }
+
+    fn open_in_place(&self, out: &mut Vec<u8>, start: usize) -> Result<(), Refused> {
+        let index = self.next;
+        let compressed = self.head.segments[index].compressed;
+        let expected = self.plain_len();
+        let (body, tag) = out
+            .get_mut(start..)
+            .and_then(<[u8]>::split_last_chunk_mut::<TAG_BYTES>)
+            .ok_or(Refused("cut off"))?;
+        if !compressed && body.len() != expected {
+            return Err(Refused("length contradicts the head"));
+        }
+        let aad = aad(&self.head, &self.id, index as u16, compressed);
+        self.cipher.open(index as u16, &aad, body, tag)?;
+        let packed = if compressed { body.to_vec() } else { Vec::new() };
+        out.truncate(out.len() - TAG_BYTES);
+        if compressed {
+            out.truncate(start);
+            decompress(&packed, expected, out)?;
+        }
+        Ok(())
+    }
 }
 
 /// Binds a segment to its chunk, its place in it and the shape of the whole.

@@ -18,6 +18,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bodies are handed to the connection in slices of this many bytes, so that progress shows.
 const SEND_SLICE_BYTES: usize = 64 << 10;
+/// Bytes that the server may send ahead on one HTTP/2 stream and on one connection (RFC 9113, 5.2):
+/// the defaults, 64 KiB, hold a line of 40 ms to 1.6 MB/s. Above: what a slow disk leaves in memory.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Bytes of one HTTP/2 frame: so long an urgent answer waits behind one that is not.
+const FRAME_BYTES: u32 = 64 << 10;
 /// Bytes of an error's body that are read at most.
 const PROBLEM_BYTES: usize = 64 << 10;
 /// Bytes of a custom certificate file that are read at most.
@@ -117,7 +123,9 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
-            .http2_adaptive_window(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_max_frame_size(FRAME_BYTES)
             .user_agent(concat!("meshdrive/", env!("CARGO_PKG_VERSION")));
         if plain {
             // On this machine: neither its certificates nor its proxy have a say.
@@ -192,6 +200,13 @@ impl Client {
             return Err(captive(&what));
         }
         Ok(response)
+    }
+
+    /// Makes a request whose answer is read as it arrives: at most the call's limit.
+    pub(crate) async fn stream(&self, call: Call, media: &str) -> Result<Answer, CloudError> {
+        let (what, left) = (self.name(&call), call.limit);
+        let response = self.open(call, media).await?;
+        Ok(Answer { response, what, left, counters: self.counters.clone() })
     }
 
     async fn send(&self, call: Call, what: &str) -> Result<Response, CloudError> {
@@ -275,6 +290,32 @@ impl Client {
     fn name(&self, call: &Call) -> String {
         let path = call.path.split('?').next().unwrap_or_default();
         format!("{} {}{path}", call.method, self.base)
+    }
+}
+
+/// The body of an answer on its way here.
+pub(crate) struct Answer {
+    response: Response,
+    what: String,
+    /// Bytes that may still come.
+    left: usize,
+    counters: Arc<Counters>,
+}
+
+impl Answer {
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, CloudError> {
+        let part = tokio::time::timeout(IDLE_TIMEOUT, self.response.chunk())
+            .await
+            .map_err(|_| problem::silent(&self.what, IDLE_TIMEOUT))?
+            .map_err(|error| broken(&self.what, &error))?;
+        let Some(part) = part else { return Ok(None) };
+        self.counters.received.fetch_add(part.len() as u64, Ordering::Relaxed);
+        self.left = self.left.checked_sub(part.len()).ok_or_else(|| {
+            let text = format!("{}: the answer is longer than it may be; not read on", self.what);
+            CloudError::new(CloudErrorKind::Corrupt, text)
+        })?;
+        Ok(Some(part))
     }
 }
 

@@ -17,12 +17,10 @@ use protocol::limits::{CONTENT_ITEMS, SEGMENT_PLAIN_BYTES};
 use protocol::wire;
 use std::sync::Arc;
 
-/// Chunk reads in flight for one fetch: enough to keep a long, fat line full.
+/// Chunk reads in flight for one batch of files: enough to keep a long, fat line full.
 const READS_IN_FLIGHT: usize = 4;
 /// Pages of a manifest whose pieces are planned at once (about 256 MiB of file).
 const PAGES_AT_ONCE: usize = 16;
-/// Largest part of a hole that is delivered at once, in bytes.
-const ZEROS: &[u8] = &[0; 1 << 20];
 /// Largest range at the start of a file for which its only chunk is asked for along with its body.
 const ALONG_BYTES: u64 = 128 << 10;
 /// Largest file that `fetch_small` takes, in bytes.
@@ -33,11 +31,11 @@ const SMALL_FILE_BYTES: u64 = 8 << 20;
 pub(crate) struct Want {
     /// Which of the files asked for.
     file: usize,
-    at: u64,
-    len: u64,
+    pub(crate) at: u64,
+    pub(crate) len: u64,
     pub(crate) piece: Option<Piece>,
     /// Bytes of the opened piece before the part.
-    skip: usize,
+    pub(crate) skip: usize,
 }
 
 impl Want {
@@ -65,6 +63,12 @@ impl Want {
             piece: Some(Piece { chunk, first: first as u16, count: (end - first) as u16 }),
             skip: (start - first * segment) as usize,
         })
+    }
+
+    /// The rest of the part when `bytes` of it are done.
+    pub(crate) fn moved(&mut self, bytes: u64) {
+        self.at += bytes;
+        self.len -= bytes;
     }
 
     /// The part, out of the opened piece.
@@ -130,28 +134,6 @@ impl Native {
             self.bodies.put(content, body.clone(), body.weight());
         }
         Ok(small)
-    }
-
-    /// Fetches, opens and delivers parts in order; network, opening and delivery overlap.
-    async fn deliver(
-        &self,
-        content: ContentRef,
-        wants: Vec<Want>,
-        sink: &mut PartSink,
-    ) -> Result<(), CloudError> {
-        let reads = batches(wants).into_iter().map(|batch| self.read_wants(batch));
-        let mut reads = stream::iter(reads).buffered(READS_IN_FLIGHT);
-        while let Some(read) = reads.next().await {
-            for (want, opened) in read? {
-                match opened {
-                    Some(opened) => {
-                        sink(want.at, want.take(opened).map_err(|why| damaged(content, why))?);
-                    }
-                    None => zeros(want, sink),
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Fetches and opens the pieces of some parts; `None` for holes.
@@ -413,16 +395,6 @@ fn overlapping(pages: &[PageRef], range: Range) -> Vec<(u64, PageRef)> {
         at = at.saturating_add(page.len);
     }
     list
-}
-
-fn zeros(want: Want, sink: &mut PartSink) {
-    let mut at = want.at;
-    let end = want.at.saturating_add(want.len);
-    while at < end {
-        let len = (end - at).min(ZEROS.len() as u64);
-        sink(at, Bytes::from_static(&ZEROS[..len as usize]));
-        at += len;
-    }
 }
 
 fn name(content: ContentRef) -> String {

@@ -222,24 +222,25 @@ fn a_segment_opens_at_its_place_only() {
                 stored[at.start as usize..at.end as usize].to_vec()
             };
             for index in 0..3_u16 {
-                let opened = chunk::open(&keys, &id, &head, (index, 1), &segment(index)).unwrap();
+                let opened =
+                    chunk::open(&keys, &id, head.clone(), (index, 1), &segment(index)).unwrap();
                 let start = usize::from(index) << 16;
                 assert_eq!(opened, plain[start..(start + (1 << 16)).min(plain.len())]);
             }
             let mut swapped = head.clone();
             swapped.segments.swap(0, 1);
-            assert!(chunk::open(&keys, &id, &swapped, (0, 1), &segment(1)).is_err());
+            assert!(chunk::open(&keys, &id, swapped.clone(), (0, 1), &segment(1)).is_err());
             let other = keys.chunk_id(b"other");
-            assert!(chunk::open(&keys, &other, &head, (0, 1), &segment(0)).is_err());
+            assert!(chunk::open(&keys, &other, head.clone(), (0, 1), &segment(0)).is_err());
             let mut shorter = head.clone();
             shorter.plain_len -= 1;
-            assert!(chunk::open(&keys, &id, &shorter, (0, 1), &segment(0)).is_err());
+            assert!(chunk::open(&keys, &id, shorter.clone(), (0, 1), &segment(0)).is_err());
             let mut flipped = head.clone();
             flipped.segments[0].compressed ^= true;
-            assert!(chunk::open(&keys, &id, &flipped, (0, 1), &segment(0)).is_err());
-            assert!(chunk::open(&keys, &id, &head, (0, 2), &segment(0)).is_err());
-            assert!(chunk::open(&keys, &id, &head, (3, 1), &segment(0)).is_err());
-            assert!(chunk::open(&keys, &id, &head, (u16::MAX, 2), &segment(0)).is_err());
+            assert!(chunk::open(&keys, &id, flipped.clone(), (0, 1), &segment(0)).is_err());
+            assert!(chunk::open(&keys, &id, head.clone(), (0, 2), &segment(0)).is_err());
+            assert!(chunk::open(&keys, &id, head.clone(), (3, 1), &segment(0)).is_err());
+            assert!(chunk::open(&keys, &id, head.clone(), (u16::MAX, 2), &segment(0)).is_err());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The far side: what a cloud store can do, whatever is behind it. Behind it here: the native
 //! store, which seals everything on this device and speaks to a Meshdrive server; and decorators.
 
+mod buffers;
 mod chunk;
 mod chunker;
 mod client;
@@ -28,6 +29,7 @@ mod relay;
 mod retry;
 mod stage;
 mod store;
+mod stream;
 mod throttle;
 mod tree;
 

@@ -1,5 +1,6 @@
 //! The native store: our protocol, sealed on this device.
 
+use crate::buffers::Buffers;
 use crate::chunker::Chunker;
 use crate::client::{Client, ClientOptions, Traffic};
 use crate::credentials::Credentials;
@@ -45,6 +46,7 @@ pub(crate) struct Native {
     pub(crate) large_stages: Semaphore,
     pub(crate) small_stages: Semaphore,
     pub(crate) feed: Feed,
+    pub(crate) buffers: Buffers,
 }
 
 impl NativeStore {
@@ -73,6 +75,7 @@ impl NativeStore {
             large_stages: Semaphore::new(LARGE_STAGES),
             small_stages: Semaphore::new(SMALL_STAGES),
             feed: Feed::default(),
+            buffers: Buffers::default(),
         })))
     }
 

@@ -1,7 +1,7 @@
 //! Pieces of chunks: asked for in batches, answered in frames, opened off the async threads.
 
 use crate::chunk;
-use crate::client::Call;
+use crate::client::{Answer, Call};
 use crate::fetch::{Want, stopped};
 use crate::keys::{ChunkId, Refused, TAG_BYTES};
 use crate::native::Native;
@@ -14,10 +14,8 @@ use protocol::wire;
 
 /// The media type of an answer of frames.
 const FRAMES: &str = "application/vnd.meshdrive.frames";
-/// Plain bytes of the first batch of a fetch, so that it is answered soon; each next one is four
-/// times as large, up to the last.
-const FIRST_BATCH_BYTES: usize = 256 << 10;
-const LARGEST_BATCH_BYTES: usize = 4 << 20;
+/// Plain bytes that one request asks for at most, with one piece on top.
+const BATCH_BYTES: usize = 4 << 20;
 /// Bytes of an answer that are read at most: what the server may send, one piece that is always
 /// served, and the frames around them.
 const ANSWER_BYTES: usize = READ_BYTES + 2 * CHUNK_PLAIN_BYTES + READ_PIECES * 128;
@@ -30,16 +28,16 @@ pub(crate) struct Piece {
     pub(crate) count: u16,
 }
 
-/// Groups parts, in order, into requests of growing size.
+/// Groups parts, in order, into requests.
 pub(crate) fn batches(wants: Vec<Want>) -> Vec<Vec<Want>> {
     let mut batches = Vec::new();
     let mut batch = Vec::new();
-    let (mut bytes, mut pieces, mut most) = (0, 0, FIRST_BATCH_BYTES);
+    let (mut bytes, mut pieces) = (0, 0);
     for want in wants {
         let len = want.piece.map_or(0, |piece| usize::from(piece.count) * SEGMENT_PLAIN_BYTES);
-        if !batch.is_empty() && (bytes + len > most || pieces == READ_PIECES) {
+        if !batch.is_empty() && (bytes + len > BATCH_BYTES || pieces == READ_PIECES) {
             batches.push(std::mem::take(&mut batch));
-            (bytes, pieces, most) = (0, 0, LARGEST_BATCH_BYTES.min(most * 4));
+            (bytes, pieces) = (0, 0);
         }
         bytes += len;
         pieces += usize::from(want.piece.is_some());
@@ -91,15 +89,29 @@ impl Native {
     }
 
     async fn ask_pieces(&self, pieces: &[Piece]) -> Result<Vec<u8>, CloudError> {
+        let likely = pieces.iter().map(likely_bytes).sum();
+        self.client.bytes(self.call_for(pieces).likely(likely), FRAMES).await
+    }
+
+    /// Asks for pieces, to read the answer as it comes; `None` if there are none.
+    pub(crate) async fn stream_pieces(
+        &self,
+        pieces: &[Piece],
+    ) -> Result<Option<Answer>, CloudError> {
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        self.client.stream(self.call_for(pieces), FRAMES).await.map(Some)
+    }
+
+    fn call_for(&self, pieces: &[Piece]) -> Call {
         let piece = |piece: &Piece| wire::Piece {
             chunk: wire::Hash::new(piece.chunk),
             first: piece.first,
             count: piece.count,
         };
         let query = wire::ReadPieces { pieces: pieces.iter().map(piece).collect() };
-        let call = Call::post(format!("{}/chunks/read", self.path), encode(&query));
-        let likely = pieces.iter().map(likely_bytes).sum();
-        self.client.bytes(call.limit(ANSWER_BYTES).likely(likely), FRAMES).await
+        Call::post(format!("{}/chunks/read", self.path), encode(&query)).limit(ANSWER_BYTES)
     }
 }
 
@@ -128,22 +140,27 @@ fn frames(answer: &[u8]) -> Result<Vec<Frame>, Refused> {
     Ok(frames)
 }
 
+/// Whether the store has sent the piece.
+pub(crate) fn served(status: FrameStatus) -> Result<(), Refused> {
+    match status {
+        FrameStatus::Ok => Ok(()),
+        FrameStatus::Missing => Err(Refused("the store lacks one of its chunks")),
+        FrameStatus::Damaged => Err(Refused("the store cannot read one of its chunks")),
+        FrameStatus::Later => Err(Refused("one of its chunks was put off")),
+    }
+}
+
 fn open_frame(
     keys: &crate::keys::Keys,
     piece: &Piece,
     frame: &Frame,
     answer: &[u8],
 ) -> Result<Bytes, Refused> {
-    match frame.status {
-        FrameStatus::Ok => {}
-        FrameStatus::Missing => return Err(Refused("the store lacks one of its chunks")),
-        FrameStatus::Damaged => return Err(Refused("the store cannot read one of its chunks")),
-        FrameStatus::Later => return Err(Refused("one of its chunks was put off")),
-    }
+    served(frame.status)?;
     let head = ChunkHead::decode(&answer[frame.head.clone()])?;
     if head.encoded_len() != frame.head.len() {
         return Err(Refused("a chunk's head is not whole"));
     }
     let at = (piece.first, piece.count);
-    chunk::open(keys, &piece.chunk, &head, at, &answer[frame.body.clone()]).map(Bytes::from)
+    chunk::open(keys, &piece.chunk, head, at, &answer[frame.body.clone()]).map(Bytes::from)
 }

@@ -5,7 +5,7 @@ use crate::driver::{self, Driver};
 use crate::hall::{Hall, Rooms};
 use crate::jobs::Phase;
 use crate::port::Port;
-use crate::{feed, timer};
+use crate::{feed, filler, timer};
 use cache::LocalStore;
 use cloud::CloudStore;
 use fs_core::{Drive, Event, Limits};
@@ -57,6 +57,7 @@ impl Engine {
         hall.deliver(Event::Tick);
         engine.spawn("drive-stale", |hall| driver::run(hall))?;
         engine.spawn("drive-timer", timer::run)?;
+        engine.spawn("drive-filler", filler::run)?;
         engine.spawn("drive-feed", move |hall| feed::run(hall, seed))?;
         Ok(engine)
     }
@@ -103,6 +104,7 @@ impl Engine {
         }
         hall.jobs.enter(Phase::Cancelled);
         hall.close();
+        hall.filler.close();
         join(threads, Instant::now() + CANCEL_LIMIT);
         hall.local.shutdown()
     }

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::driver::StaleQueue;
 use crate::fence::{Fence, Sending};
+use crate::filler::Filler;
 use crate::jobs::Jobs;
 use crate::journal::Journal;
 use crate::timer::Alarm;
@@ -10,7 +11,8 @@ use crate::{cloud_job, local_job};
 use cache::LocalStore;
 use cloud::CloudStore;
 use fs_core::{
-    Cloud, Drive, Effect, Event, FsError, Ino, Job, Local, Mono, Request, Response, Seq, Stale, Ticket,
+    Cloud, Drive, Effect, Event, FsError, Ino, Job, Local, Mono, Request, Response, Seq, Stale,
+    Ticket,
 };
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -59,6 +61,7 @@ pub(crate) struct Hall {
     pub(crate) journal: Journal,
     pub(crate) alarm: Alarm,
     pub(crate) stale: StaleQueue,
+    pub(crate) filler: Filler,
     pub(crate) fence: Arc<Fence>,
 }
 
@@ -85,6 +88,7 @@ impl Hall {
             journal: Journal::starting_at(last_seq),
             alarm: Alarm::default(),
             stale: StaleQueue::default(),
+            filler: Filler::default(),
             fence: Arc::default(),
         })
     }
@@ -126,10 +130,14 @@ impl Hall {
                     drop(sending);
                 }
                 Work::Local(job, effect @ Local::Sync { .. }) => self.perform_aside(job, effect),
-                Work::Local(job, effect) => {
-                    let outcome = local_job::perform(&*self.local, &self.journal, &effect);
-                    queue.extend(self.decide(Input::Event(Event::Done(job, outcome))));
+                Work::Local(job, effect @ Local::Fill { .. }) => {
+                    // Not done by the thread that fetches: its reader waits for what comes next.
+                    let refused = self.filler.push(job, effect, self.jobs.begin());
+                    if let Some((job, effect)) = refused {
+                        queue.extend(self.perform_here(job, &effect));
+                    }
                 }
+                Work::Local(job, effect) => queue.extend(self.perform_here(job, &effect)),
                 Work::Cloud(job, effect) => cloud_job::start(self, job, effect),
                 Work::Invalidate(stale) => self.stale.push(stale),
                 Work::Note(text) => tracing::info!("{text}"),
@@ -159,6 +167,11 @@ impl Hall {
         let waiting = std::mem::take(&mut state.replies);
         drop(state);
         waiting.into_values().for_each(|reply| reply(Err(FsError::Io)));
+    }
+
+    fn perform_here(&self, job: Job, effect: &Local) -> Vec<Work> {
+        let outcome = local_job::perform(&*self.local, &self.journal, effect);
+        self.decide(Input::Event(Event::Done(job, outcome)))
     }
 
     /// A sync waits for the platter; nobody else should wait with it.

@@ -6,6 +6,7 @@ mod driver;
 mod engine;
 mod feed;
 mod fence;
+mod filler;
 mod hall;
 mod jobs;
 mod journal;

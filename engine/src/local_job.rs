@@ -25,9 +25,7 @@ fn attempt(store: &dyn LocalStore, journal: &Journal, effect: &Local) -> Outcome
         Local::Write { ino, offset, data, after } => {
             Outcome::Local(first(after).and_then(|()| plain(store.write(*ino, *offset, data))))
         }
-        Local::Fill { ino, offset, data } => {
-            Outcome::Local(plain(store.write(*ino, *offset, data)))
-        }
+        Local::Fill { ino, offset, data } => Outcome::Local(plain(store.fill(*ino, *offset, data))),
         Local::Truncate { ino, size, after } => {
             Outcome::Local(first(after).and_then(|()| plain(store.truncate(*ino, *size))))
         }

@@ -69,7 +69,7 @@ fn name(text: &str) -> Name {
 
 fn create_request(text: &str) -> Request {
     let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
-    let (owner, mode) = (Owner { uid: 1, gid: 1 }, 0o644);
+    let (owner, mode) = (Owner { uid: 1, gid: 1, umask: 0 }, 0o644);
     Request::Create { parent: Ino::ROOT, name: name(text), mode, owner, flags }
 }
 

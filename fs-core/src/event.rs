@@ -121,7 +121,7 @@ impl Default for Limits {
             idle_nodes: 50_000,
             fetches: 16,
             read_ahead: 16 << 20,
-            owner: crate::Owner { uid: 0, gid: 0 },
+            owner: crate::Owner::default(),
             disk_floor: 1 << 30,
             passthrough_min: 128 << 10,
             life: 0,

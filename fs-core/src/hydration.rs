@@ -363,12 +363,9 @@ impl Drive {
     /// Clean, not pinned, nothing under way.
     pub(crate) fn can_evict(&self, ino: Ino) -> bool {
         self.tree.get(ino).is_some_and(|inode| {
-            let clean = inode
-                .content
-                .as_ref()
-                .is_some_and(|content| {
-                    content.dirty.is_empty() && content.base_rev.0 != 0 && !content.blind
-                });
+            let clean = inode.content.as_ref().is_some_and(|content| {
+                content.dirty.is_empty() && content.base_rev.0 != 0 && !content.blind
+            });
             clean
                 && inode.passed == 0 // whoever reads past us would find holes
                 && inode.busy.is_empty()

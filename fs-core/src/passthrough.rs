@@ -98,9 +98,10 @@ fn is_whole(inode: &Inode) -> bool {
 /// There is no clean byte that a changed one would have to be told from.
 fn is_all_dirty(inode: &Inode) -> bool {
     let whole = Range::new(0, inode.row.size);
-    inode.content.as_ref().map_or(whole.is_empty(), |content| {
-        content.valid.is_empty() && content.dirty.covers(whole)
-    })
+    inode
+        .content
+        .as_ref()
+        .map_or(whole.is_empty(), |content| content.valid.is_empty() && content.dirty.covers(whole))
 }
 
 impl Drive {
@@ -190,7 +191,8 @@ impl Drive {
 
     /// Files that were marked when the last run ended: whoever had them open may have them still.
     pub(crate) fn recover_blind(&mut self) {
-        let marked = self.tree.inodes().filter(|inode| inode.content.as_ref().is_some_and(|c| c.blind));
+        let marked =
+            self.tree.inodes().filter(|inode| inode.content.as_ref().is_some_and(|c| c.blind));
         for ino in marked.map(|inode| inode.row.ino).collect::<Vec<_>>() {
             let next = self.now.mono;
             let blind = Blind { seen: None, mappable: true, quiet: false, looking: false, next };
@@ -220,7 +222,8 @@ impl Drive {
 
     pub(crate) fn advance_passthrough(&mut self) {
         let now = self.now.mono;
-        let due = self.passthrough.blind.iter().filter(|(_, blind)| !blind.looking && blind.next <= now);
+        let due =
+            self.passthrough.blind.iter().filter(|(_, blind)| !blind.looking && blind.next <= now);
         for ino in due.map(|(ino, _)| *ino).collect::<Vec<_>>() {
             self.watch(ino);
         }
@@ -246,9 +249,8 @@ impl Drive {
                 self.tree.child(*parent, name).map(|inode| inode.row.ino).filter(stale)
             }
             Request::Readdir { ino: dir, plus: true, .. } => {
-                let inside = |ino: &&Ino| {
-                    self.tree.get(**ino).is_some_and(|inode| inode.row.parent == *dir)
-                };
+                let inside =
+                    |ino: &&Ino| self.tree.get(**ino).is_some_and(|inode| inode.row.parent == *dir);
                 blind.keys().filter(inside).copied().find(stale)
             }
             Request::Control(
@@ -293,7 +295,8 @@ impl Drive {
             self.close(ino, handle);
             return self.reply(ticket, Err(error));
         }
-        let fresh = self.tree.get(ino).is_some_and(|inode| inode.blind == 1 && !inode.is_changing());
+        let fresh =
+            self.tree.get(ino).is_some_and(|inode| inode.blind == 1 && !inode.is_changing());
         let at = self.wall();
         match (self.passthrough.blind.get_mut(&ino), result) {
             // Nobody could write unseen before: this is what the file is compared with from now on.
@@ -352,11 +355,7 @@ impl Drive {
             flight.shortest = flight.shortest.min(now.size);
         }
         let Some(inode) = self.tree.get(ino) else { return };
-        let set_id = crate::ops::strip_set_id(inode.row.attrs.mode);
-        let bits =
-            if set_id != 0 { Pending::CONTENT.with(Pending::ATTRS) } else { Pending::CONTENT };
-        let mut row = self.pend(inode, bits);
-        row.attrs.mode &= !set_id;
+        let mut row = self.pend(inode, Pending::CONTENT);
         row.size = now.size;
         if moved {
             row.attrs.mtime = now.mtime;

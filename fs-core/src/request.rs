@@ -4,11 +4,13 @@ use crate::{Answer, Attr, Command, HandleId, Ino, Kind, Name, SetAttrs};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// Who asks, for ownership of what is created.
+/// Who asks, for ownership and permissions of what is created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Owner {
     pub uid: u32,
     pub gid: u32,
+    /// Permissions that a new node does not get, unless its directory says what it gets.
+    pub umask: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,7 +48,7 @@ pub struct RenameFlags {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CreateSpec {
     pub kind: Kind,
-    /// Permission bits, umask already applied.
+    /// Permission bits as asked for, before the umask.
     pub mode: u32,
     pub rdev: u32,
     pub owner: Owner,

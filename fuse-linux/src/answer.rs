@@ -7,9 +7,9 @@ use crate::door::Door;
 use crate::errno::errno;
 use fs_core::{FsError, HandleId, Ino, NAME_MAX, Request, Response, StatFs, Via};
 use fuser::{
-    BackingId, Errno, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr,
+    BackingId, Errno, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 use std::fs::File;
 use std::io;

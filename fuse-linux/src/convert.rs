@@ -34,12 +34,12 @@ pub(crate) fn made_kind(mode: u32) -> Option<Kind> {
     }
 }
 
-pub(crate) fn permissions(mode: u32, umask: u32) -> u32 {
-    mode & PERMISSIONS & !umask
+pub(crate) fn permissions(mode: u32) -> u32 {
+    mode & PERMISSIONS
 }
 
-pub(crate) fn owner(request: &Request) -> Owner {
-    Owner { uid: request.uid(), gid: request.gid() }
+pub(crate) fn owner(request: &Request, umask: u32) -> Owner {
+    Owner { uid: request.uid(), gid: request.gid(), umask }
 }
 
 pub(crate) fn file_attr(attr: &Attr) -> FileAttr {

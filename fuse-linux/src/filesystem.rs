@@ -1,6 +1,5 @@
 //! The verbs: each builds a request and hands it to the port together with its reply.
 
-use crate::acl;
 use crate::answer::{self, Opening, Refuse};
 use crate::backing::Backings;
 use crate::convert::{
@@ -36,7 +35,7 @@ const BACKGROUND: u16 = 128;
 /// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
 /// them, and never will be: the kernel would own size and times then. Nor is `FUSE_ATOMIC_O_TRUNC`: the
 /// kernel would let an open cut a program that runs, and only then answer `ETXTBSY`.
-const WANTED: [InitFlags; 7] = [
+const WANTED: [InitFlags; 9] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_PARALLEL_DIROPS,
@@ -44,6 +43,10 @@ const WANTED: [InitFlags; 7] = [
     InitFlags::FUSE_READDIRPLUS_AUTO,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_ASYNC_DIO,
+    // Access control lists decide; the umask comes here, because a directory's default list is put in its
+    // place.
+    InitFlags::FUSE_POSIX_ACL,
+    InitFlags::FUSE_DONT_MASK,
 ];
 
 pub(crate) struct Translator {
@@ -101,14 +104,11 @@ fn xattr_name(name: &OsStr) -> Vec<u8> {
     name.as_bytes().to_vec()
 }
 
-/// How it is said that a node lacks an attribute. `ls -l` asks every file for its label and its ACL
-/// until it hears that this file system has no such thing, which is true: what is stored under these
-/// names comes back, and nobody acts upon it.
+/// How it is said that a node lacks an attribute. `ls -l` asks every file for its label until it hears
+/// that this file system has no such thing, which is true: what is stored under that name comes back,
+/// and nobody acts upon it.
 fn absence(name: &OsStr) -> FsError {
-    const NOT_ACTED_UPON: [&[u8]; 3] =
-        [b"security.selinux", b"system.posix_acl_access", b"system.posix_acl_default"];
-    let unsupported = NOT_ACTED_UPON.contains(&name.as_bytes());
-    if unsupported { FsError::Unsupported } else { FsError::NoAttribute }
+    if name == "security.selinux" { FsError::Unsupported } else { FsError::NoAttribute }
 }
 
 impl Filesystem for Translator {
@@ -169,7 +169,7 @@ impl Filesystem for Translator {
         reply: ReplyAttr,
     ) {
         let set = SetAttrs {
-            mode: mode.map(|mode| permissions(mode, 0)),
+            mode: mode.map(permissions),
             uid,
             gid,
             size,
@@ -208,8 +208,8 @@ impl Filesystem for Translator {
         let Some(kind) = made_kind(mode) else {
             return Refuse::error(reply, FsError::Invalid);
         };
-        let mode = permissions(mode, umask);
-        let spec = CreateSpec { kind, mode, rdev, owner: owner(request), target: Vec::new() };
+        let (mode, owner) = (permissions(mode), owner(request, umask));
+        let spec = CreateSpec { kind, mode, rdev, owner, target: Vec::new() };
         self.make(request, (parent, name), spec, reply);
     }
 
@@ -222,7 +222,7 @@ impl Filesystem for Translator {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let (mode, owner) = (permissions(mode, umask), owner(request));
+        let (mode, owner) = (permissions(mode), owner(request, umask));
         let spec = CreateSpec { kind: Kind::Dir, mode, rdev: 0, owner, target: Vec::new() };
         self.make(request, (parent, name), spec, reply);
     }
@@ -236,8 +236,8 @@ impl Filesystem for Translator {
         reply: ReplyEntry,
     ) {
         let target = target.as_os_str().as_bytes().to_vec();
-        let spec =
-            CreateSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, owner: owner(request), target };
+        let (kind, owner) = (Kind::Symlink, owner(request, 0));
+        let spec = CreateSpec { kind, mode: 0o777, rdev: 0, owner, target };
         self.make(request, (parent, name), spec, reply);
     }
 
@@ -294,7 +294,7 @@ impl Filesystem for Translator {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (mode, owner) = (permissions(mode, umask), owner(request));
+        let (mode, owner) = (permissions(mode), owner(request, umask));
         self.named(name, reply, |port, name, reply| {
             let mut flags = self.open_flags(flags);
             // What came again may have made the file: then it is to be opened.
@@ -521,15 +521,11 @@ impl Filesystem for Translator {
     ) {
         let create = flags & libc::XATTR_CREATE != 0;
         let replace = flags & libc::XATTR_REPLACE != 0;
-        let means = acl::meaning(value).filter(|_| name.as_bytes() == acl::ACCESS);
         let (ino, name, value) = (ino(node), xattr_name(name), value.to_vec());
         let attribute = (ino, name.clone(), value.clone());
         let answer = resent::attribute_set(request, &self.port, attribute, reply);
         let request = Ask::Setxattr { ino, name, value, create, replace };
-        match means {
-            Some(means) => acl::set(&self.port, (ino, means), request, answer),
-            None => self.port.submit(request, answer),
-        }
+        self.port.submit(request, answer);
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {

@@ -1,6 +1,5 @@
 //! FUSE requests to and from the core: translation only.
 
-mod acl;
 mod answer;
 mod attach;
 mod backing;

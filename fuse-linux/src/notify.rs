@@ -21,11 +21,7 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    pub(crate) fn new(
-        notifier: Notifier,
-        port: Option<Port>,
-        backings: Arc<Backings>,
-    ) -> Kernel {
+    pub(crate) fn new(notifier: Notifier, port: Option<Port>, backings: Arc<Backings>) -> Kernel {
         Kernel { notifier, port, backings }
     }
 

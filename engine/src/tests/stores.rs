@@ -6,8 +6,8 @@ use cache::LocalStore;
 use cloud::{CloudStore, ContentSource, PartSink};
 use fs_core::{
     Change, CloudError, CloudErrorKind, ContentRef, ContentRow, Draft, DriveInfo, Flight,
-    GroupOutcome, Ino, Kind, Loaded, Measure, NodeId, Op, Page, Range, Recovered, RemoteCommit, RemoteNode,
-    Rev, Seq, StageItem, Timestamp, Version,
+    GroupOutcome, Ino, Kind, Loaded, Measure, NodeId, Op, Page, Range, Recovered, RemoteCommit,
+    RemoteNode, Rev, Seq, StageItem, Timestamp, Version,
 };
 use std::collections::BTreeMap;
 use std::fs::File;

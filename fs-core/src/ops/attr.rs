@@ -1,6 +1,7 @@
 //! Attributes: chmod, chown, utimens, truncate, readlink.
 
 use super::Flow;
+use super::acl::{ACCESS, List};
 use crate::drive::Drive;
 use crate::faults::{Need, Step};
 use crate::jobs::Work;
@@ -63,7 +64,14 @@ impl Drive {
         {
             attrs.mode &= !strip_set_id(attrs.mode);
         }
-        attrs.mode = set.mode.map_or(attrs.mode, |mode| mode & 0o7777);
+        if let Some(mode) = set.mode {
+            attrs.mode = mode & 0o7777;
+            if let Some(list) = attrs.xattrs.get_mut(ACCESS)
+                && let Some(known) = List::parse(list)
+            {
+                *list = known.after_chmod(mode).bytes();
+            }
+        }
         attrs.uid = set.uid.unwrap_or(attrs.uid);
         attrs.gid = set.gid.unwrap_or(attrs.gid);
         attrs.atime = resolve(set.atime, attrs.atime, wall);
@@ -92,7 +100,6 @@ impl Drive {
         row.size = size;
         row.attrs.mtime = wall;
         row.attrs.ctime = wall;
-        row.attrs.mode &= !strip_set_id(row.attrs.mode);
         if let Some(content) = &inode.content {
             let mut content = content.clone();
             content.base_len = content.base_len.min(size);
@@ -169,9 +176,9 @@ impl Drive {
     }
 }
 
-/// The set-id bits that a change of owner or content takes away (POSIX chown, write): set-user-id,
-/// and set-group-id where the group may execute.
-pub(crate) fn strip_set_id(mode: u32) -> u32 {
+/// The set-id bits that a change of owner takes away (POSIX chown): set-user-id, and set-group-id where
+/// the group may execute. Those that a write takes away the kernel does, which knows who may keep them.
+fn strip_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 != 0 { 0o2000 } else { 0 };
     (0o4000 | group) & mode
 }

@@ -193,7 +193,10 @@ impl Drive {
             return Err(crate::faults::Need::Idle(ino).into_halt());
         }
         let unseen = self.passthrough.is_blind(ino);
-        if inode.opens > 0 || unseen || inode.row.pending.has(Pending::CONTENT.with(Pending::CREATE)) {
+        if inode.opens > 0
+            || unseen
+            || inode.row.pending.has(Pending::CONTENT.with(Pending::CREATE))
+        {
             return Err(FsError::Busy.into());
         }
         let mut row = self.pend(inode, Pending::CONTENT);

@@ -1,13 +1,14 @@
 //! New nodes: create, mkdir, mknod, symlink.
 
 use super::Flow;
+use super::acl::{ACCESS, DEFAULT, List};
 use crate::drive::Drive;
 use crate::faults::{Halt, Step};
 use crate::{
     Attrs, Change, CreateSpec, FsError, HandleId, Ino, Kind, Name, NodeRow, OpenFlags, Owner,
-    Pending, Response, Rev, Ticket,
+    Pending, Response, Rev, Ticket, Xattrs,
 };
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 /// The longest symlink target in bytes (Linux PATH_MAX less its NUL).
 const TARGET_MAX: usize = 4095;
@@ -94,7 +95,8 @@ impl Drive {
         let wall = self.wall();
         let ino = self.new_ino();
         let id = self.random.node_id(self.now);
-        let (mut mode, mut gid) = (spec.mode & 0o7777, spec.owner.gid);
+        let (mut mode, xattrs) = self.permissions_of_new(parent, spec);
+        let mut gid = spec.owner.gid;
         if let Some(dir) = self.tree.get(parent)
             && dir.row.attrs.mode & 0o2000 != 0
         {
@@ -118,7 +120,7 @@ impl Drive {
                 ctime: wall,
                 btime: wall,
                 target: spec.target.clone(),
-                xattrs: BTreeMap::new(),
+                xattrs,
             },
             size: spec.target.len() as u64,
             meta_rev: Rev(0),
@@ -136,5 +138,27 @@ impl Drive {
         self.touch(ino);
         self.touch_dir(parent);
         ino
+    }
+
+    /// A directory with a default list decides; elsewhere the umask of who asks does.
+    fn permissions_of_new(&self, parent: Ino, spec: &CreateSpec) -> (u32, Xattrs) {
+        let asked = spec.mode & 0o7777;
+        let mut xattrs = Xattrs::new();
+        if spec.kind == Kind::Symlink {
+            return (asked, xattrs);
+        }
+        let default = self.tree.get(parent).and_then(|dir| dir.row.attrs.xattrs.get(DEFAULT));
+        let Some((value, list)) = default.and_then(|value| Some((value, List::parse(value)?)))
+        else {
+            return (asked & !spec.owner.umask, xattrs);
+        };
+        if spec.kind == Kind::Dir {
+            xattrs.insert(DEFAULT.to_vec(), value.clone());
+        }
+        let (own, mode) = list.hand_down(asked);
+        if own.says_more() {
+            xattrs.insert(ACCESS.to_vec(), own.bytes());
+        }
+        (mode, xattrs)
     }
 }

@@ -1,6 +1,7 @@
 //! One file a verb family. An operation looks first and applies its changes last, so that it can be
 //! parked before it has changed anything and run again from its first line.
 
+mod acl;
 mod attr;
 mod control;
 mod make;
@@ -12,7 +13,6 @@ mod rename;
 mod write;
 mod xattr;
 
-pub(crate) use attr::strip_set_id;
 pub(crate) use write::DIRTY_ALLOWANCE;
 
 use crate::drive::Drive;

@@ -1,7 +1,7 @@
 //! Writing bytes, reserving and zeroing ranges, finding data and holes.
 
 use super::Flow;
-use super::attr::{FILE_MAX, strip_set_id};
+use super::attr::FILE_MAX;
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step, Wake};
 use crate::jobs::Work;
@@ -59,7 +59,7 @@ impl Drive {
                 .content
                 .as_ref()
                 .map_or(row.size == 0, |content| content.dirty.bytes() == row.size);
-            row.pending.has(Pending::CREATE) && whole && strip_set_id(row.attrs.mode) == 0
+            row.pending.has(Pending::CREATE) && whole
         })
     }
 
@@ -78,12 +78,8 @@ impl Drive {
             .unwrap_or_default();
         let (size, mtime) = (inode.row.size, inode.row.attrs.mtime);
         let unmarked = is_unmarked(&inode.row);
-        let set_id = strip_set_id(inode.row.attrs.mode);
-        if unmarked || set_id != 0 {
-            let bits =
-                if set_id != 0 { Pending::CONTENT.with(Pending::ATTRS) } else { Pending::CONTENT };
-            let mut row = self.pend(inode, bits);
-            row.attrs.mode &= !set_id;
+        if unmarked {
+            let row = self.pend(inode, Pending::CONTENT);
             self.commit(Change::PutNode(Box::new(row)));
         }
         for part in clean {

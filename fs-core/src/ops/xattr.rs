@@ -1,9 +1,10 @@
 //! Extended attributes. `user.meshdrive.status` and `user.meshdrive.pin` are ours and virtual.
 
 use super::Flow;
+use super::acl::{ACCESS, DEFAULT, List};
 use crate::drive::Drive;
 use crate::faults::Step;
-use crate::{FileState, FsError, Ino, Pending, Response};
+use crate::{Attrs, FileState, FsError, Ino, Pending, Response, Xattrs};
 use alloc::{format, string::String, string::ToString, vec::Vec};
 
 const STATUS: &[u8] = b"user.meshdrive.status";
@@ -43,19 +44,24 @@ impl Drive {
             return Err(FsError::NotPermitted.into());
         }
         let inode = self.node(ino)?;
-        let known = inode.row.attrs.xattrs.contains_key(name);
-        if create && known {
+        let known = inode.row.attrs.xattrs.get(name);
+        if create && known.is_some() {
             return Err(FsError::Exists.into());
         }
-        if replace && !known {
+        if replace && known.is_none() {
             return Err(FsError::NoAttribute.into());
         }
-        let mut row = self.pend(inode, Pending::ATTRS);
-        row.attrs.xattrs.insert(name.to_vec(), value.to_vec());
-        let total: usize = row.attrs.xattrs.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
+        let (mode, xattrs) = with(&inode.row.attrs, name, value);
+        let total: usize = xattrs.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
         if total > TOTAL_MAX {
             return Err(FsError::NoSpace.into());
         }
+        if mode == inode.row.attrs.mode && xattrs == inode.row.attrs.xattrs {
+            return Ok(Some(Response::Done)); // nothing changes, and nothing has to be sent
+        }
+        let mut row = self.pend(inode, Pending::ATTRS);
+        row.attrs.mode = mode;
+        row.attrs.xattrs = xattrs;
         row.attrs.ctime = self.wall();
         self.put(row);
         Ok(Some(Response::Done))
@@ -92,6 +98,9 @@ impl Drive {
         }
         let inode = self.node(ino)?;
         if !inode.row.attrs.xattrs.contains_key(name) {
+            if name == ACCESS || name == DEFAULT {
+                return Ok(Some(Response::Done)); // as on a local disk: there is none now
+            }
             return Err(FsError::NoAttribute.into());
         }
         let mut row = self.pend(inode, Pending::ATTRS);
@@ -100,6 +109,27 @@ impl Drive {
         self.put(row);
         Ok(Some(Response::Done))
     }
+}
+
+/// Mode and attributes after one was set. An access control list says the mode too, and is not kept when
+/// it says no more than that.
+fn with(attrs: &Attrs, name: &[u8], value: &[u8]) -> (u32, Xattrs) {
+    let (mut mode, mut xattrs) = (attrs.mode, attrs.xattrs.clone());
+    let list = List::parse(value).filter(|_| name == ACCESS || name == DEFAULT);
+    let is_kept = match &list {
+        Some(list) if list.is_empty() => false,
+        Some(list) if name == ACCESS => {
+            mode = list.mode(mode);
+            list.says_more()
+        }
+        _ => true,
+    };
+    if is_kept {
+        xattrs.insert(name.to_vec(), value.to_vec());
+    } else {
+        xattrs.remove(name);
+    }
+    (mode, xattrs)
 }
 
 /// The state of a file in a word or two.

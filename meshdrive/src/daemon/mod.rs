@@ -231,6 +231,7 @@ fn limits(config: &Config) -> fs_core::Limits {
     let owner = fs_core::Owner {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
+        umask: 0,
     };
     fs_core::Limits {
         cache_bytes: config.cache.size.0,

@@ -19,6 +19,9 @@ pub(super) const KEY: &str = "bench";
 pub(super) const SECRET: &str = "bench-secret";
 pub(super) const BUCKET: &str = "bucket";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// After a close(2), until rclone has heard of it: the kernel does not wait for the answer. It waits
+/// longer than that itself before it sends.
+const HEARD: Duration = Duration::from_millis(300);
 
 /// `rclone serve s3` over a folder of the disk.
 pub(super) struct Store {
@@ -121,6 +124,7 @@ impl Contender for Rclone<'_> {
 
     fn settle(&mut self, patience: Duration) -> Result<()> {
         let start = Instant::now();
+        std::thread::sleep(HEARD);
         while self.unsent()? > 0 {
             if start.elapsed() > patience {
                 bail!("> {} s", patience.as_secs());
