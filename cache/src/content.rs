@@ -184,6 +184,22 @@ impl Content {
         self.change(ino, true, |file| platform::write_at(file, data, offset))
     }
 
+    /// Copies a part of one backing file to another. What lies beyond the end of the source is zeros.
+    pub(crate) fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), Error> {
+        let source = self.open(from, false)?;
+        self.change(to, true, |target| {
+            let copied = match &source {
+                Some(source) => platform::copy_range(source, part, target, offset)?,
+                None => 0,
+            };
+            let rest = Range::at(offset + copied, part.len() - copied);
+            if rest.is_empty() {
+                return Ok(());
+            }
+            write_zeros(target, rest)
+        })
+    }
+
     pub(crate) fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error> {
         self.change(ino, size > 0, |file| file.set_len(size))
     }

@@ -230,6 +230,12 @@ impl LocalStore for DiskStore {
         self.shared.fill.write(&self.shared.content, ino, offset, data)
     }
 
+    fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), Error> {
+        self.check_open()?;
+        self.leave_room_for_records()?;
+        self.shared.content.copy(from, part, to, offset)
+    }
+
     fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error> {
         self.check_open()?;
         self.shared.content.truncate(ino, size)

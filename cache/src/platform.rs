@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// Bytes held while copying between files that the kernel cannot copy between.
+const COPY_BUFFER: usize = 256 << 10;
 /// stat(2) counts blocks of 512 bytes, whatever the file system's own are.
 const STAT_BLOCK: u64 = 512;
 
@@ -42,6 +44,57 @@ pub(crate) fn append_at(file: &File, buffer: &mut Vec<u8>, offset: u64) -> io::R
 
 pub(crate) fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(data, offset)
+}
+
+/// Copies a part of `source` to `offset` of `target` inside the kernel, which shares the blocks where
+/// it can. Returns how many bytes there were.
+pub(crate) fn copy_range(
+    source: &File,
+    part: fs_core::Range,
+    target: &File,
+    offset: u64,
+) -> io::Result<u64> {
+    let (mut from, mut to) = (part.start, offset);
+    while from < part.end {
+        let len = usize::try_from(part.end - from).unwrap_or(usize::MAX);
+        let copied =
+            rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), len);
+        match copied {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                use rustix::io::Errno;
+                let cannot = [Errno::XDEV, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL];
+                if !cannot.contains(&error) {
+                    return Err(error.into());
+                }
+                return copy_through(source, fs_core::Range::new(from, part.end), target, to)
+                    .map(|more| from - part.start + more);
+            }
+        }
+    }
+    Ok(from - part.start)
+}
+
+/// The same by reading and writing.
+fn copy_through(
+    source: &File,
+    part: fs_core::Range,
+    target: &File,
+    offset: u64,
+) -> io::Result<u64> {
+    let mut buffer = vec![0; COPY_BUFFER.min(usize::try_from(part.len()).unwrap_or(usize::MAX))];
+    let mut done = 0;
+    while done < part.len() {
+        let len = buffer.len().min(usize::try_from(part.len() - done).unwrap_or(usize::MAX));
+        let read = read_at(source, &mut buffer[..len], part.start + done)?;
+        if read == 0 {
+            break;
+        }
+        write_at(target, &buffer[..read], offset + done)?;
+        done += read as u64;
+    }
+    Ok(done)
 }
 
 /// Makes a range read as zeros, within the length of the file, and frees its blocks.

@@ -52,6 +52,9 @@ pub trait LocalStore: Send + Sync + 'static {
         self.write(ino, offset, data)
     }
     fn truncate(&self, ino: Ino, size: u64) -> Result<(), Error>;
+    /// Copies `part` of `from` to `offset` of `to`, without the bytes passing through this process
+    /// where the file system can do that. The two must not overlap in one file.
+    fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), Error>;
     /// Makes `range` read as zeros without changing the length.
     fn zero(&self, ino: Ino, range: Range) -> Result<(), Error>;
     /// Looks at the backing file of `ino`; one that is missing is made with `create`, and counts as empty

@@ -129,6 +129,7 @@ pub(crate) fn kind_number(kind: Kind) -> u8 {
         Kind::Socket => 4,
         Kind::CharDevice => 5,
         Kind::BlockDevice => 6,
+        Kind::Link => 7,
     }
 }
 
@@ -141,6 +142,7 @@ fn kind_of(number: u8) -> Option<Kind> {
         4 => Kind::Socket,
         5 => Kind::CharDevice,
         6 => Kind::BlockDevice,
+        7 => Kind::Link,
         _ => return None,
     })
 }

@@ -29,6 +29,9 @@ fn attempt(store: &dyn LocalStore, journal: &Journal, effect: &Local) -> Outcome
         Local::Truncate { ino, size, after } => {
             Outcome::Local(first(after).and_then(|()| plain(store.truncate(*ino, *size))))
         }
+        Local::Copy { from, part, to, offset, after } => Outcome::Local(
+            first(after).and_then(|()| plain(store.copy(*from, *part, *to, *offset))),
+        ),
         Local::Zero { ino, range, after } => {
             Outcome::Local(first(after).and_then(|()| plain(store.zero(*ino, *range))))
         }
@@ -51,6 +54,7 @@ fn failure(effect: &Local, error: FsError) -> Outcome {
         Local::Write { .. }
         | Local::Fill { .. }
         | Local::Truncate { .. }
+        | Local::Copy { .. }
         | Local::Zero { .. }
         | Local::Sync { .. }
         | Local::Evict { .. } => Outcome::Local(Err(error)),

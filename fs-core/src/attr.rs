@@ -12,6 +12,8 @@ pub enum Kind {
     Socket,
     CharDevice,
     BlockDevice,
+    /// A further name of another node, which `Attrs::target` names by its identity (16 bytes).
+    Link,
 }
 
 /// Extended attributes by full name (`user.comment`).
@@ -30,7 +32,8 @@ pub struct Attrs {
     pub mtime: Timestamp,
     pub ctime: Timestamp,
     pub btime: Timestamp,
-    /// Target of a symlink, else empty. At most 4,095 bytes (Linux PATH_MAX less its NUL).
+    /// Target of a symlink, at most 4,095 bytes (Linux PATH_MAX less its NUL); of a hard link, the
+    /// identity of the node it names. Else empty.
     pub target: Vec<u8>,
     pub xattrs: Xattrs,
 }

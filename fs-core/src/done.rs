@@ -12,6 +12,7 @@ impl Drive {
         match (work, outcome) {
             (Work::LoadDir(dir), Outcome::Rows(rows)) => self.dir_loaded(dir, rows),
             (Work::LoadNode(ino), Outcome::Rows(rows)) => self.node_loaded(ino, rows),
+            (Work::LoadTargets(ids), Outcome::Rows(rows)) => self.targets_loaded(&ids, rows),
             (Work::LoadInbox, Outcome::Rows(rows)) => self.inbox_loaded(rows),
             (Work::Read { ticket, ino, range }, Outcome::Bytes(result)) => {
                 self.read_done(ticket, ino, range, result);
@@ -24,6 +25,9 @@ impl Drive {
             }
             (Work::Truncate { ticket, ino, open }, Outcome::Local(result)) => {
                 self.truncate_done(ticket, ino, open, result);
+            }
+            (Work::Copy { ticket, from, part, to, range }, Outcome::Local(result)) => {
+                self.copy_done(ticket, (from, part), (to, range), result);
             }
             (Work::Zero { ticket, ino, range }, Outcome::Local(result)) => {
                 self.zero_done(ticket, ino, range, result);

@@ -271,6 +271,15 @@ impl Drive {
                 self.load_node(ino);
                 Ok(())
             }
+            Need::Target(id) => {
+                self.load_targets([id].into());
+                Ok(())
+            }
+            Need::Targets(dir, _) => {
+                let missing = self.missing_targets(dir);
+                self.load_targets(missing);
+                Ok(())
+            }
             Need::Bytes(ino, range) => self.want_bytes(ino, range),
             Need::Idle(_) | Need::Look(_) | Need::Seen(_) => Ok(()),
             Need::Space => {
@@ -332,6 +341,7 @@ impl Drive {
     }
 
     fn flush(&mut self) {
+        self.invalidate_targets();
         if !self.batch.is_empty() {
             self.seq = Seq(self.seq.0 + 1);
             self.effects.push_back(Effect::Commit(self.seq, core::mem::take(&mut self.batch)));

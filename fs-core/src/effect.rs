@@ -57,6 +57,14 @@ pub enum Local {
         size: u64,
         after: Seq,
     },
+    /// Copy `part` of one backing file to `offset` of another.
+    Copy {
+        from: Ino,
+        part: Range,
+        to: Ino,
+        offset: u64,
+        after: Seq,
+    },
     /// Make the bytes of a range zero (punch a hole in the backing file).
     Zero {
         ino: Ino,

@@ -33,7 +33,7 @@ pub enum Outcome {
     Rows(Result<Vec<Loaded>, FsError>),
     /// Read
     Bytes(Result<Bytes, FsError>),
-    /// Write, Fill, Truncate, Sync, Evict, Zero
+    /// Write, Fill, Truncate, Copy, Sync, Evict, Zero
     Local(Result<(), FsError>),
     /// Measure
     Measured(Result<Measure, FsError>),
@@ -71,8 +71,8 @@ pub struct Recovered {
     pub cursor: Rev,
     pub epoch: u64,
     pub complete: bool,
-    /// The root, every pending node, every pinned node, every limbo node and tombstone, every file
-    /// with local bytes, each with all its ancestors.
+    /// The root, every pending node, every pinned node, every limbo node and tombstone, every hard
+    /// link, every file with local bytes, each with all its ancestors.
     pub rows: Vec<Loaded>,
     pub flights: Vec<Flight>,
     /// The highest inode number ever given out.

@@ -1,7 +1,7 @@
 //! Requests that lack something. An operation that lacks an entry, bytes, room or an idle range names
 //! its need, is parked whole, and runs again from its first line when that arrives.
 
-use crate::{FsError, Ino, Job, Mono, Range, Request, Ticket};
+use crate::{FsError, Ino, Job, Mono, NodeId, Range, Request, Ticket};
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
 
 /// Why an operation stops before it has changed anything.
@@ -24,6 +24,10 @@ pub(crate) enum Need {
     /// All children of a directory in memory.
     Listing(Ino),
     Node(Ino),
+    /// The node that a hard link names.
+    Target(NodeId),
+    /// The nodes that all hard links in a directory name; one that is missing.
+    Targets(Ino, NodeId),
     /// A range of a file's bytes in the backing file (or in passing).
     Bytes(Ino, Range),
     /// No work under way that conflicts on this file.
@@ -41,6 +45,7 @@ pub(crate) enum Need {
 pub(crate) enum Wake {
     Listing(Ino),
     Node(Ino),
+    Target(NodeId),
     Bytes(Ino),
     Idle(Ino),
     Space,
@@ -52,6 +57,7 @@ impl Need {
         match self {
             Need::Listing(ino) => Wake::Listing(ino),
             Need::Node(ino) => Wake::Node(ino),
+            Need::Target(id) | Need::Targets(_, id) => Wake::Target(id),
             Need::Bytes(ino, _) => Wake::Bytes(ino),
             Need::Idle(ino) => Wake::Idle(ino),
             Need::Space => Wake::Space,
@@ -105,6 +111,16 @@ impl Faults {
             _ => None,
         });
         needs.collect()
+    }
+
+    /// The link targets that parked requests wait for.
+    pub(crate) fn wanted_targets(&self) -> BTreeSet<NodeId> {
+        let wakes = self.parked.values().map(|parked| parked.need.wake());
+        let targets = wakes.filter_map(|wake| match wake {
+            Wake::Target(id) => Some(id),
+            _ => None,
+        });
+        targets.collect()
     }
 
     /// The directories whose listings parked requests wait for.

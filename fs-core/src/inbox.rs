@@ -6,7 +6,7 @@ use crate::faults::Wake;
 use crate::jobs::Work;
 use crate::{
     Change, Cloud, CloudError, CloudErrorKind, DriveInfo, FsError, Ino, Loaded, Local, Mono,
-    NodeId, Page, RemoteCommit, Rev,
+    NodeId, Page, RemoteCommit, RemoteNode, Rev,
 };
 use alloc::{
     boxed::Box,
@@ -333,6 +333,11 @@ impl Drive {
         };
         let mut ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
         ids.extend(nodes.iter().map(|node| node.parent));
+        // Hard links go with what they name.
+        ids.extend(nodes.iter().filter_map(|node| node.link_target()));
+        for id in ids.clone() {
+            ids.extend(self.tree.links.shown(id).map(|(_, link)| link));
+        }
         // Where nodes that were moved or removed here would go back to.
         for id in ids.clone() {
             ids.extend(self.homes(id));
@@ -386,6 +391,7 @@ impl Drive {
                 }
                 self.merge_commit(&commit);
                 self.advance_cursor(commit.rev);
+                self.wake_targets(&commit.nodes);
             }
             News::Page(dir, page) => self.apply_page(dir, &page),
         }
@@ -400,6 +406,7 @@ impl Drive {
             return;
         }
         self.merge_listing(&page.nodes);
+        self.wake_targets(&page.nodes);
         match (dir, &page.next) {
             (None, Some(after)) => {
                 self.cloud(Work::Snapshot, Cloud::Snapshot { after: Some(after.clone()) });
@@ -410,6 +417,9 @@ impl Drive {
                 self.inbox.listing_ended(None);
                 for dir in self.faults.wanted_listings() {
                     self.wake(Wake::Listing(dir));
+                }
+                for id in self.faults.wanted_targets() {
+                    self.wake(Wake::Target(id));
                 }
                 self.pins.resume();
             }
@@ -427,6 +437,13 @@ impl Drive {
                     self.wake(Wake::Listing(ino));
                 }
             }
+        }
+    }
+
+    /// Whoever waits for one of these nodes behind a hard link need not wait longer.
+    fn wake_targets(&mut self, nodes: &[RemoteNode]) {
+        for node in nodes {
+            self.wake(Wake::Target(node.id));
         }
     }
 

@@ -10,6 +10,8 @@ pub(crate) enum Work {
     Quiet,
     LoadDir(Ino),
     LoadNode(Ino),
+    /// Nodes that hard links name.
+    LoadTargets(Vec<NodeId>),
     /// Rows of the commit or page at the head of the inbox.
     LoadInbox,
     Read {
@@ -35,6 +37,13 @@ pub(crate) enum Work {
     /// The backing bytes of a range are dropped; nobody may fill it meanwhile.
     Drop {
         ino: Ino,
+        range: Range,
+    },
+    Copy {
+        ticket: Ticket,
+        from: Ino,
+        part: Range,
+        to: Ino,
         range: Range,
     },
     Zero {

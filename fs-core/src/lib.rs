@@ -22,6 +22,7 @@ mod ident;
 mod ids;
 mod inbox;
 mod jobs;
+mod links;
 mod merge;
 mod name;
 mod node;

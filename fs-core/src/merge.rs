@@ -38,19 +38,20 @@ impl Drive {
         if remote.live {
             self.merge_node(remote.parent, rest);
         } else if let Some(inode) = self.tree.by_id(id) {
-            let children: Vec<NodeId> = inode
-                .children
-                .values()
-                .filter_map(|child| self.tree.get(*child).map(|inode| inode.row.id))
-                .filter(|child| rest.contains_key(child))
-                .collect();
-            for child in children {
-                self.merge_node(child, rest);
+            let children = inode.children.values();
+            let children = children.filter_map(|child| Some(self.tree.get(*child)?.row.id));
+            let links = self.tree.links.shown(id).map(|(_, link)| link);
+            let first = children.chain(links).filter(|before| rest.contains_key(before));
+            for before in first.collect::<Vec<_>>() {
+                self.merge_node(before, rest);
             }
         }
         match self.tree.by_id(id).map(|inode| inode.row.clone()) {
             None => self.merge_unknown(remote, rest),
             Some(row) => self.merge_known(row, remote, rest),
+        }
+        if remote.kind == Kind::Link {
+            self.link_placed(id);
         }
     }
 
@@ -191,6 +192,9 @@ impl Drive {
     /// The cloud moved the node to its trash.
     fn merge_trashed(&mut self, mut row: NodeRow, remote: &RemoteNode) {
         self.inbox.bury(remote.id, remote.meta_rev);
+        if self.outlive_trash(&row, remote) {
+            return;
+        }
         let ino = row.ino;
         let here = self.tree.get(row.parent).map(|dir| dir.row.id);
         let moved_away = row.pending.has(Pending::PLACE)
@@ -358,7 +362,9 @@ impl Drive {
             origin.attrs.mtime = remote.attrs.mtime;
         }
         let ino = heir.ino;
+        let id = heir.id;
         self.put(heir);
+        self.invalidate_links(id);
         self.invalidate(Stale::Entry { parent, name });
         self.invalidate(Stale::Attrs(parent));
         if self.tree.is_pinned(ino) {

@@ -244,13 +244,20 @@ impl Drive {
             | Request::Read { ino, .. }
             | Request::Write { ino, .. }
             | Request::Seek { ino, .. }
+            | Request::Link { ino, .. }
             | Request::Allocate { ino, .. } => Some(*ino).filter(stale),
+            Request::Copy { from, to, .. } => [from.0, to.0].into_iter().find(stale),
             Request::Lookup { parent, name } | Request::Create { parent, name, .. } => {
-                self.tree.child(*parent, name).map(|inode| inode.row.ino).filter(stale)
+                let entry = self.tree.child(*parent, name);
+                let shown = entry.and_then(|inode| self.shown(inode).ok());
+                shown.map(|inode| inode.row.ino).filter(stale)
             }
             Request::Readdir { ino: dir, plus: true, .. } => {
-                let inside =
-                    |ino: &&Ino| self.tree.get(**ino).is_some_and(|inode| inode.row.parent == *dir);
+                // A file with links may be listed in any folder.
+                let inside = |ino: &&Ino| {
+                    let inode = self.tree.get(**ino);
+                    inode.is_some_and(|inode| inode.row.parent == *dir || inode.links > 0)
+                };
                 blind.keys().filter(inside).copied().find(stale)
             }
             Request::Control(

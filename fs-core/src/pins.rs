@@ -105,6 +105,11 @@ impl Drive {
                 self.pins.next_try = Some(self.now.mono.plus_millis(50));
                 let _ = self.want_listing(ino);
             }
+        } else if let Some(target) = inode.row.link_target() {
+            match self.tree.by_id(target).map(|inode| inode.row.ino) {
+                Some(target) => self.pins.walk(target),
+                None => self.load_targets([target].into()),
+            }
         } else if inode.is_file() && self.lacks_bytes(ino) {
             self.pins.missing.insert(ino);
         }

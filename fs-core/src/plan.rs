@@ -5,8 +5,8 @@ use crate::drive::Drive;
 use crate::tree::Inode;
 use crate::uploads::OPS_MAX;
 use crate::{
-    Attrs, Change, ContentRow, Draft, Flight, FlightItem, Group, Ino, Kind, Loaded, Op, Pending,
-    Rev,
+    Attrs, Change, ContentRow, Draft, Flight, FlightItem, Group, Ino, Kind, Loaded, NodeRow, Op,
+    Pending, Rev,
 };
 use alloc::{
     boxed::Box,
@@ -28,6 +28,8 @@ struct Room {
     bytes: usize,
 }
 
+/// A file that takes a place in the cloud.
+const ARRIVING: Pending = Pending::CREATE.with(Pending::PLACE);
 /// Bytes of operations in one commit, with some of the protocol's 8 MiB left for their envelopes.
 const COMMIT_BYTES: usize = 6 << 20;
 /// An operation without its content and xattrs, in bytes, generously.
@@ -146,12 +148,16 @@ impl Drive {
             if inode.is_dir() {
                 ties.before = self.tree.moved_out_of(row.id);
             }
+            // Links go before what they name, so that none ever names what is in the trash.
+            ties.before.extend(self.tree.links.leaving(row.id).map(|(link, _)| link));
             return ties;
         }
         let moving = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
         if !row.pending.has(moving) {
             return ties;
         }
+        let target = row.link_target().and_then(|id| self.tree.by_id(id));
+        ties.before.extend(target.filter(|inode| is_coming(inode)).map(|inode| inode.row.ino));
         let Some(parent) = self.tree.get(row.parent) else { return ties };
         ties.together.extend(self.tree.moved_from(parent.row.id, &row.name));
         ties.together.retain(|other| *other != ino);
@@ -247,23 +253,32 @@ impl Drive {
 
     /// Save-by-rename: a new file that stands where the cloud has another one, which was removed or
     /// moved aside here, takes over that one's identity. Its history and versions stay with the name.
+    /// A save may take longer than the settle window; then the cloud knows the new file too, and the
+    /// two change places.
     pub(crate) fn adopt_identity(&mut self, ino: Ino) {
         let Some(new) = self.tree.get(ino) else { return };
-        if !new.row.pending.has(Pending::CREATE) || !new.is_file() || self.uploads.is_sending(ino) {
+        if !new.row.pending.has(ARRIVING) || !new.is_file() || self.uploads.is_sending(ino) {
             return;
         }
+        let linked = |id| self.tree.links.count(id) > 0;
         let Some(parent) = self.tree.get(new.row.parent) else { return };
         let Some(old) = self
             .tree
             .moved_from(parent.row.id, &new.row.name)
             .and_then(|old| self.tree.get(old))
             .filter(|old| old.is_file() && !self.uploads.is_sending(old.row.ino))
+            // Their links must go on naming what they name.
+            .filter(|old| !linked(old.row.id) && !linked(new.row.id))
         else {
             return;
         };
         let trashed = old.row.pending.has(Pending::TRASH);
         let aside = old.row.pending.has(Pending::PLACE) && old.row.parent == new.row.parent;
         if (!trashed && !aside) || old.row.pending.has(Pending::RESTORE) {
+            return;
+        }
+        let is_new = new.row.pending.has(Pending::CREATE);
+        if !is_new && (!trashed || !is_slow_save(&new.row, &old.row)) {
             return;
         }
         let (new_row, old_row) = (new.row.clone(), old.row.clone());
@@ -282,19 +297,49 @@ impl Drive {
         };
         self.commit(Change::PutNode(Box::new(left)));
         // ... then the new one takes it.
-        let mut heir = new_row;
+        let mut heir = new_row.clone();
         heir.id = old_row.id;
         heir.meta_rev = old_row.meta_rev;
         heir.content_rev = old_row.content_rev;
-        heir.origin = old_row.origin;
+        heir.origin = old_row.origin.clone();
         heir.pending = Pending::CONTENT.with(Pending::ATTRS);
         self.put(heir);
-        if trashed {
+        if !is_new {
+            self.put(temporary(&new_row, &old_row));
+            self.touch(old_row.ino);
+        } else if trashed {
             self.settled(old_row.ino);
             self.reap(old_row.ino);
         } else {
             self.touch(old_row.ino);
         }
+    }
+}
+
+/// The cloud does not have the node, or has it in its trash.
+fn is_coming(inode: &Inode) -> bool {
+    inode.row.pending.has(Pending::CREATE.with(Pending::RESTORE))
+}
+
+/// Whether a file that the cloud knows and that replaces another is what a save has left: it was
+/// made in the same folder, and after the version that it replaces.
+fn is_slow_save(new: &NodeRow, old: &NodeRow) -> bool {
+    let folder = |row: &NodeRow| row.origin.as_ref().map(|origin| origin.parent);
+    !new.pending.has(Pending::RESTORE.with(Pending::TRASH))
+        && folder(new).is_some()
+        && folder(new) == folder(old)
+        && new.content_rev > old.content_rev
+}
+
+/// What the cloud knows as the temporary file of a save goes to the trash, in place of the old one.
+fn temporary(new: &NodeRow, old: &NodeRow) -> NodeRow {
+    NodeRow {
+        id: new.id,
+        origin: new.origin.clone(),
+        meta_rev: new.meta_rev,
+        content_rev: new.content_rev,
+        pending: Pending::TRASH,
+        ..old.clone()
     }
 }
 

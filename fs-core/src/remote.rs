@@ -38,6 +38,20 @@ pub struct RemoteNode {
     pub live: bool,
 }
 
+impl RemoteNode {
+    /// The node that a hard link names; `None` for every other kind.
+    #[must_use]
+    pub fn link_target(&self) -> Option<NodeId> {
+        link_target(self.kind, &self.attrs)
+    }
+}
+
+/// The node that a hard link names.
+pub(crate) fn link_target(kind: Kind, attrs: &Attrs) -> Option<NodeId> {
+    let bytes = attrs.target.as_slice().try_into().ok().map(NodeId);
+    bytes.filter(|_| kind == Kind::Link)
+}
+
 /// One commit of the drive's log: apply all of it or nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RemoteCommit {

@@ -90,6 +90,12 @@ pub enum Request {
         owner: Owner,
         flags: OpenFlags,
     },
+    /// A further name for `ino`.
+    Link {
+        ino: Ino,
+        parent: Ino,
+        name: Name,
+    },
     Unlink {
         parent: Ino,
         name: Name,
@@ -194,6 +200,12 @@ pub enum Request {
         keep_size: bool,
         zero: bool,
     },
+    /// Copies bytes from one file to another, or within one; may copy fewer than `len`.
+    Copy {
+        from: (Ino, HandleId, u64),
+        to: (Ino, HandleId, u64),
+        len: u64,
+    },
     /// From the control socket.
     Control(Command),
 }
@@ -236,7 +248,7 @@ pub struct StatFs {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Response {
     Done,
-    /// Lookup, Make: a node with its attributes; counts as one kernel reference.
+    /// Lookup, Make, Link: a node with its attributes; counts as one kernel reference.
     Entry(Attr),
     Attr(Attr),
     /// Create: one kernel reference and an open handle.

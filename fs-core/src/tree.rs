@@ -4,6 +4,8 @@
 //! Only a part of the drive is in memory. A node here always has its parent here; a directory whose
 //! `loaded` is set has all its known children here.
 
+mod check;
+
 use crate::{
     Attr, Change, ContentRow, Ino, Kind, Name, NodeId, NodeRow, Pending, Range, Ranges, Timestamp,
 };
@@ -49,6 +51,8 @@ pub(crate) struct Inode {
     pub(crate) flight: Option<Box<SinceFlight>>,
     /// An old version that is still open: the inode that has its place now.
     pub(crate) superseded: Option<Ino>,
+    /// Names beside its own.
+    pub(crate) links: u32,
     /// The kernel may have it open through handles of an earlier life, which are not counted.
     pub(crate) haunted: bool,
     /// The kernel may have pages of it that an earlier life had no time to call back.
@@ -74,6 +78,7 @@ impl Inode {
             busy: Vec::new(),
             flight: None,
             superseded: None,
+            links: 0,
             haunted: false,
             old_pages: false,
         }
@@ -137,16 +142,13 @@ impl Inode {
 
     pub(crate) fn attr(&self) -> Attr {
         let attrs = &self.row.attrs;
-        let links = if self.is_dir() { if self.loaded { 2 + self.subdirs } else { 1 } } else { 1 };
+        let placed = self.row.parent != Ino::NONE || self.row.ino == Ino::ROOT;
+        let own = if self.is_dir() && self.loaded { 2 + self.subdirs } else { 1 };
         Attr {
             ino: self.row.ino,
             kind: self.row.kind,
             mode: attrs.mode,
-            nlink: if self.row.parent == Ino::NONE && self.row.ino != Ino::ROOT {
-                0
-            } else {
-                links
-            },
+            nlink: if placed { own } else { 0 } + self.links,
             uid: attrs.uid,
             gid: attrs.gid,
             rdev: attrs.rdev,
@@ -178,6 +180,7 @@ const SWEEP_STEPS: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
+    pub(crate) links: crate::links::Links,
     /// Boxed: a search tree of large values is mostly air.
     inodes: BTreeMap<Ino, Box<Inode>>,
     ids: BTreeMap<NodeId, Ino>,
@@ -310,8 +313,14 @@ impl Tree {
         true
     }
 
-    /// Whether the node or a folder above it is pinned.
+    /// Whether the node, or a folder above one of its names, is pinned.
     pub(crate) fn is_pinned(&self, ino: Ino) -> bool {
+        let Some(id) = self.inodes.get(&ino).map(|inode| inode.row.id) else { return false };
+        self.is_place_pinned(ino)
+            || self.links.shown(id).any(|(link, _)| self.is_place_pinned(link))
+    }
+
+    fn is_place_pinned(&self, ino: Ino) -> bool {
         let mut at = ino;
         while let Some(inode) = self.inodes.get(&at) {
             if inode.row.pinned {
@@ -367,18 +376,39 @@ impl Tree {
             }
             row.parent = Ino::NONE;
         }
+        let counts = self.links.enter(&row);
         let mut inode = Inode::new(row, content.map(Box::new));
         inode.haunted = self.haunted;
         inode.old_pages = self.haunted;
         self.insert(inode);
+        self.recount(counts);
+    }
+
+    /// The number of names of these nodes may have changed.
+    fn recount(&mut self, targets: [Option<NodeId>; 2]) {
+        for id in targets.into_iter().flatten() {
+            let links = self.links.count(id);
+            let ino = self.ids.get(&id).copied();
+            if let Some(inode) = ino.and_then(|ino| self.inodes.get_mut(&ino)) {
+                inode.links = links;
+            }
+        }
     }
 
     /// Applies one durable change to memory. Rows below directories that are not in memory stay in
     /// the local store only.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
-            Change::PutNode(row) => self.put_node(row),
-            Change::DropNode(ino) => self.drop_node(*ino),
+            Change::PutNode(row) => {
+                self.put_node(row);
+                let counts = self.links.enter(row);
+                self.recount(counts);
+            }
+            Change::DropNode(ino) => {
+                self.drop_node(*ino);
+                let counts = [self.links.leave(*ino), None];
+                self.recount(counts);
+            }
             Change::PutContent(content) => {
                 self.with_content(content.ino, |inode| inode.content = Some(content.clone()));
             }
@@ -465,6 +495,8 @@ impl Tree {
             self.origins.insert((origin.parent, origin.name.clone()), ino);
         }
         self.ids.insert(id, ino);
+        self.links.arrived(id);
+        self.recount([Some(id), None]);
         if ino != Ino::ROOT
             && parent != Ino::NONE
             && let Some(dir) = self.inodes.get_mut(&parent)
@@ -561,46 +593,6 @@ impl Tree {
             && !inode.row.pinned
             && !inode.row.gone
             && !inode.loading
-    }
-
-    /// All invariants of memory; for the simulator and debug builds.
-    ///
-    /// # Errors
-    /// The first one that does not hold, in words.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let mut weight = Weight::default();
-        for (ino, inode) in &self.inodes {
-            let row = &inode.row;
-            let own = inode.weigh();
-            weight.clean += own.clean;
-            weight.dirty += own.dirty;
-            if *ino != Ino::ROOT && row.parent != Ino::NONE {
-                let dir = self.inodes.get(&row.parent).ok_or("a node without its parent")?;
-                if dir.children.get(&row.name) != Some(ino) {
-                    return Err("a node that its parent does not list");
-                }
-                if !dir.is_dir() {
-                    return Err("a child of something that is no directory");
-                }
-                if self.is_endless(*ino) {
-                    return Err("a cycle");
-                }
-            }
-            if self.pending.contains(ino) == row.pending.is_none() {
-                return Err("the pending index is wrong");
-            }
-            if let Some(content) = &inode.content
-                && content.dirty.iter().any(|range| content.valid.overlaps(range))
-            {
-                return Err("bytes both clean and dirty");
-            }
-            let facets = Pending::PLACE.with(Pending::ATTRS).with(Pending::TRASH);
-            if row.origin.is_none() && row.pending.has(facets) && !row.pending.has(Pending::CREATE)
-            {
-                return Err("pending without its merge ancestor");
-            }
-        }
-        if weight == self.weight { Ok(()) } else { Err("local bytes are miscounted") }
     }
 }
 

@@ -11,7 +11,8 @@ const PERMISSIONS: u32 = 0o7777;
 
 pub(crate) fn file_type(kind: Kind) -> FileType {
     match kind {
-        Kind::File => FileType::RegularFile,
+        // A link whose target is nowhere shows as an empty file.
+        Kind::File | Kind::Link => FileType::RegularFile,
         Kind::Dir => FileType::Directory,
         Kind::Symlink => FileType::Symlink,
         Kind::Fifo => FileType::NamedPipe,

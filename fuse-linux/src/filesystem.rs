@@ -241,9 +241,11 @@ impl Filesystem for Translator {
         self.make(request, (parent, name), spec, reply);
     }
 
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        // The drive has no hard links yet; EPERM is what link(2) says of such file systems.
-        Refuse::error(reply, FsError::NotPermitted);
+    fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.named(name, reply, |port, name, reply| {
+            let request = Ask::Link { ino: ino(node), parent: ino(parent), name };
+            port.submit(request, answer::entry(reply));
+        });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -411,18 +413,19 @@ impl Filesystem for Translator {
     fn copy_file_range(
         &self,
         _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
+        node_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        node_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        // The kernel then copies through read and write.
-        Refuse::error(reply, FsError::Unsupported);
+        let from = (ino(node_in), handle(fh_in), offset_in);
+        let to = (ino(node_out), handle(fh_out), offset_out);
+        self.port.submit(Ask::Copy { from, to, len }, answer::written(reply));
     }
 
     fn ioctl(

@@ -15,6 +15,7 @@ mod relay;
 mod server;
 mod skip;
 mod tree;
+mod user;
 mod wait;
 mod world;
 
@@ -28,5 +29,6 @@ pub use relay::{Passing, Relay};
 pub use server::Server;
 pub use skip::{can_mount, have, have_any, skip};
 pub use tree::{Entry, Tree, tree, tree_of};
+pub use user::{TIDY, UserPlace, is_root};
 pub use wait::{PATIENCE, wait_for, wait_until};
 pub use world::World;

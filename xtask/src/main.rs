@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod bench;
 #[cfg(target_os = "linux")]
+mod conformance;
+#[cfg(target_os = "linux")]
 mod dev;
 mod packages;
 mod report;
@@ -45,6 +47,10 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     BenchCell { work: String, root: PathBuf, from: PathBuf, name: String },
+    /// Run public suites for file systems and long comparisons with a local disk on real mounts
+    /// (about 20 minutes)
+    #[cfg(target_os = "linux")]
+    Conformance(conformance::Options),
     /// Run worlds of the simulation for a long time
     Soak {
         /// The first seed
@@ -84,6 +90,8 @@ fn execute() -> Result<()> {
         }
         #[cfg(target_os = "linux")]
         Command::BenchCell { work, root, from, name } => bench::cell(&work, &root, &from, &name),
+        #[cfg(target_os = "linux")]
+        Command::Conformance(options) => conformance::run(&root, &options),
         Command::Test(options) => test::run(&root, &options),
         Command::Soak { first, minutes } => soak::run(&root, first, minutes),
         Command::Tidy => tidy::run(&root),

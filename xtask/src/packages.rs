@@ -30,6 +30,10 @@ impl Need {
     }
 }
 
+/// Only `cargo xtask conformance` runs it.
+const STRESS: Need =
+    Need::of(&["stress-ng"], "stress-ng", "the file system stressors of stress-ng").large();
+
 const NEEDS: &[Need] = &[
     Need::of(&["fusermount3"], "fuse3", "every test on a real mount"),
     Need::of(&["git"], "git", "git on the mount"),
@@ -48,6 +52,8 @@ const NEEDS: &[Need] = &[
     Need::of(&["inotifywait"], "inotify-tools", "watching a folder of the mount"),
     Need::of(&["gio"], "libglib2.0-bin", "the bin of file managers on the mount"),
     Need::of(&["identify", "mogrify"], "imagemagick", "pictures on the mount"),
+    Need::of(&["fio"], "fio", "fio's jobs that check what they wrote"),
+    STRESS,
     Need::of(&["npm"], "npm", "npm on the mount").large(),
     Need::of(&["pg_ctlcluster"], "postgresql", "PostgreSQL on the mount").large(),
     Need::of(&["ffmpeg"], "ffmpeg", "films on the mount").large(),
@@ -74,6 +80,18 @@ pub(crate) fn check(report: &mut Report, with_large: bool) {
     }
     if cfg!(target_os = "linux") && !Path::new(DEVICE).exists() {
         report.skip(format!("every test on a real mount: {DEVICE_REMEDY}"));
+    }
+}
+
+/// What the suites of `cargo xtask conformance` need beside themselves.
+#[cfg(target_os = "linux")]
+pub(crate) fn check_suites(report: &mut Report) {
+    let named = ["fio", "stress-ng", "acl", "attr"];
+    let wanted: Vec<&Need> =
+        missing().into_iter().filter(|need| named.contains(&need.package)).collect();
+    provide(&wanted);
+    for need in missing().into_iter().filter(|need| named.contains(&need.package)) {
+        report.skip(format!("{}: apt-get install {}", need.tests, need.package));
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Names a file to which a test that cannot run here appends one line, `test: reason`.
-const SKIPS_VARIABLE: &str = "MESHDRIVE_SKIPS";
+pub(crate) const SKIPS_VARIABLE: &str = "MESHDRIVE_SKIPS";
 
 /// What of it is run.
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,8 @@ fn steps(root: &Path, options: &Options, report: &mut Report) -> Result<()> {
         report.skip("tests on mounts, of the server and of whole programs: --quick");
     } else {
         packages::check(report, options.large_programs);
+        #[cfg(target_os = "linux")]
+        crate::conformance::provide(root);
     }
 
     cheap(root, report);
@@ -109,10 +111,10 @@ fn tests(root: &Path, report: &mut Report) -> Result<()> {
 }
 
 /// The file that tests report their skips in.
-struct Skips(PathBuf);
+pub(crate) struct Skips(PathBuf);
 
 impl Skips {
-    fn new(root: &Path) -> Result<Skips> {
+    pub(crate) fn new(root: &Path) -> Result<Skips> {
         let folder = root.join("target/xtask");
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(format!("skips-{}", std::process::id()));
@@ -120,7 +122,11 @@ impl Skips {
         Ok(Skips(path))
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
     }

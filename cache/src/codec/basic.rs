@@ -77,7 +77,7 @@ pub(crate) fn name(bytes: &[u8]) -> Result<Name, DecodeError> {
     Name::new(bytes).map_err(|_| DecodeError::message("not a legal name"))
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::File,
     Kind::Dir,
     Kind::Symlink,
@@ -85,6 +85,7 @@ const KINDS: [Kind; 7] = [
     Kind::Socket,
     Kind::CharDevice,
     Kind::BlockDevice,
+    Kind::Link,
 ];
 
 /// The number of a kind in journal and index: its place in [`KINDS`].
@@ -97,6 +98,7 @@ pub(crate) fn kind_number(kind: Kind) -> u8 {
         Kind::Socket => 4,
         Kind::CharDevice => 5,
         Kind::BlockDevice => 6,
+        Kind::Link => 7,
     }
 }
 

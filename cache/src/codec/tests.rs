@@ -63,6 +63,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         Kind::Socket,
         Kind::CharDevice,
         Kind::BlockDevice,
+        Kind::Link,
     ])
 }
 

@@ -4,7 +4,7 @@ use super::rows::{GONE, LISTED, PINNED};
 use super::{content_of, get_meta, meta, signed};
 use crate::codec::{self, EncodeError};
 use crate::content::Content;
-use fs_core::{Change, ContentRow, Flight, Ino, NodeId, NodeRow, RequestId, Rev, Timestamp};
+use fs_core::{Change, ContentRow, Flight, Ino, Kind, NodeId, NodeRow, RequestId, Rev, Timestamp};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -203,7 +203,11 @@ pub(crate) fn put_node(conn: &Connection, row: &NodeRow) -> rusqlite::Result<()>
     let unless_mtime = |time: Timestamp| (time != attrs.mtime).then_some(time.0);
     let flag = |set: bool, bit: i64| if set { bit } else { 0 };
     let flags = flag(row.listed, LISTED) | flag(row.pinned, PINNED) | flag(row.gone, GONE);
-    let hot = row.parent == Ino::NONE || !row.pending.is_none() || row.pinned || row.gone;
+    let hot = row.parent == Ino::NONE
+        || !row.pending.is_none()
+        || row.pinned
+        || row.gone
+        || row.kind == Kind::Link;
     let origin = row.origin.as_deref().map(codec::encode_origin).transpose().map_err(unwritable)?;
     conn.prepare_cached(PUT_NODE)?.execute(params![
         signed(row.ino.0),

@@ -216,6 +216,11 @@ impl LocalStore for MemoryLocal {
         Ok(())
     }
 
+    fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), cache::Error> {
+        let data = self.read(from, part)?;
+        self.write(to, offset, &data)
+    }
+
     fn truncate(&self, ino: Ino, size: u64) -> Result<(), cache::Error> {
         self.device().files.entry(ino).or_default().resize(at(size), 0);
         Ok(())

@@ -64,7 +64,8 @@ impl Drive {
             if !self.node(at)?.is_dir() {
                 return Err(FsError::NotDirectory.into());
             }
-            at = self.child(at, name)?.ok_or(FsError::NotFound)?.row.ino;
+            let entry = self.child(at, name)?.ok_or(FsError::NotFound)?;
+            at = self.shown(entry)?.row.ino;
         }
         self.node(at)?;
         Ok(at)

@@ -40,7 +40,8 @@ impl Drive {
         owner: Owner,
         flags: OpenFlags,
     ) -> Step<Flow> {
-        if let Some(ino) = self.vacancy(parent, name)? {
+        if let Some(entry) = self.vacancy(parent, name)? {
+            let ino = self.shown(self.node(entry)?)?.row.ino;
             return self.open_existing(ticket, ino, flags);
         }
         let spec = CreateSpec { kind: Kind::File, mode, rdev: 0, owner, target: Vec::new() };
@@ -80,7 +81,7 @@ impl Drive {
     }
 
     /// Who has the name already, if anyone; fails if nothing can be made there.
-    fn vacancy(&self, parent: Ino, name: &Name) -> Step<Option<Ino>> {
+    pub(super) fn vacancy(&self, parent: Ino, name: &Name) -> Step<Option<Ino>> {
         let dir = self.node(parent)?;
         if !dir.is_dir() {
             return Err(FsError::NotDirectory.into());
@@ -122,7 +123,7 @@ impl Drive {
                 target: spec.target.clone(),
                 xattrs,
             },
-            size: spec.target.len() as u64,
+            size: if spec.kind == Kind::Symlink { spec.target.len() as u64 } else { 0 },
             meta_rev: Rev(0),
             content_rev: Rev(0),
             pending: Pending::CREATE,

@@ -4,6 +4,8 @@
 mod acl;
 mod attr;
 mod control;
+mod copy;
+mod link;
 mod make;
 mod open;
 mod read;
@@ -51,6 +53,7 @@ impl Drive {
             R::Create { parent, name, mode, owner, flags } => {
                 self.create(ticket, (*parent, name), *mode, *owner, *flags)
             }
+            R::Link { ino, parent, name } => self.link(*ino, *parent, name),
             R::Unlink { parent, name } => self.unlink(*parent, name),
             R::Rmdir { parent, name } => self.rmdir(*parent, name),
             R::Rename { from, to, flags } => self.rename(from, to, *flags),
@@ -81,6 +84,7 @@ impl Drive {
             R::Allocate { ino, handle, offset, len, keep_size, zero } => {
                 self.allocate(ticket, (*ino, *handle), (*offset, *len), *keep_size, *zero)
             }
+            R::Copy { from, to, len } => self.copy(ticket, *from, *to, *len),
             R::Control(command) => self.control(ticket, command),
         }
     }
@@ -89,7 +93,8 @@ impl Drive {
         if !self.node(parent)?.is_dir() {
             return Err(FsError::NotDirectory.into());
         }
-        let attr = self.child(parent, name)?.ok_or(FsError::NotFound)?.attr();
+        let entry = self.child(parent, name)?.ok_or(FsError::NotFound)?;
+        let attr = self.shown(entry)?.attr();
         self.remember(attr.ino);
         Ok(Some(Response::Entry(attr)))
     }

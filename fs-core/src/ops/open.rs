@@ -12,6 +12,7 @@ impl Drive {
         match inode.row.kind {
             Kind::File => {}
             Kind::Dir => return Err(FsError::IsDirectory.into()),
+            Kind::Link => return Err(FsError::Io.into()), // what it names is nowhere
             _ => return Err(FsError::Invalid.into()),
         }
         let cut = flags.truncate && inode.row.size > 0;

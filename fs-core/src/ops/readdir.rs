@@ -4,7 +4,7 @@
 
 use super::Flow;
 use crate::drive::Drive;
-use crate::faults::Step;
+use crate::faults::{Halt, Need, Step};
 use crate::{DirEntry, FsError, HandleId, Ino, Kind, OpenFlags, Response, Via};
 use alloc::vec::Vec;
 
@@ -40,6 +40,7 @@ impl Drive {
         let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
         let listing = open.listing.take().unwrap_or_default();
         let mut entries = Vec::new();
+        let mut lacking = None;
         let first = match usize::try_from(cookie) {
             Ok(dots) if dots < DOTS.len() => dots,
             _ => DOTS.len() + listing.partition_point(|(_, child, _)| child.0 + AFTER <= cookie),
@@ -59,7 +60,15 @@ impl Drive {
                 None => {
                     let (name, child, kind) = &listing[position - DOTS.len()];
                     let name = name.as_bytes().to_vec();
-                    DirEntry { ino: *child, kind: *kind, name, cookie: 0, attr: None }
+                    let (child, kind) = match self.entry(*child, *kind) {
+                        Ok(shown) => shown,
+                        Err(Halt::Fault(Need::Target(id))) => {
+                            lacking = Some(id);
+                            break;
+                        }
+                        Err(halt) => return Err(halt),
+                    };
+                    DirEntry { ino: child, kind, name, cookie: 0, attr: None }
                 }
             };
             entry.cookie = match position.checked_sub(DOTS.len()) {
@@ -85,7 +94,19 @@ impl Drive {
         if let Some(open) = self.handles.get_mut(handle, ino) {
             open.listing = Some(listing);
         }
-        Ok(Some(Response::Entries(entries)))
+        match lacking {
+            Some(id) if entries.is_empty() => Err(Halt::Fault(Need::Targets(ino, id))),
+            _ => Ok(Some(Response::Entries(entries))),
+        }
+    }
+
+    /// What a listed child shows: of a hard link, the node that it names.
+    fn entry(&self, child: Ino, kind: Kind) -> Step<(Ino, Kind)> {
+        let Some(inode) = self.tree.get(child).filter(|_| kind == Kind::Link) else {
+            return Ok((child, kind));
+        };
+        let shown = self.shown(inode)?;
+        Ok((shown.row.ino, shown.row.kind))
     }
 
     pub(super) fn closedir(&mut self, ino: Ino, handle: HandleId) -> Flow {

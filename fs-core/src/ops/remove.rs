@@ -14,7 +14,7 @@ impl Drive {
             return Err(FsError::IsDirectory.into());
         }
         let ino = inode.row.ino;
-        self.remove(ino);
+        self.remove_name(ino)?;
         self.touch_dir(parent);
         Ok(Some(Response::Done))
     }
@@ -34,7 +34,7 @@ impl Drive {
         if dir.children.is_empty() { Ok(()) } else { Err(FsError::NotEmpty.into()) }
     }
 
-    /// Takes a node out of its place. Open handles keep its bytes.
+    /// Takes a node out of its own place, wherever it has other names. Open handles keep its bytes.
     pub(crate) fn remove(&mut self, ino: Ino) {
         let Some(inode) = self.tree.get(ino) else { return };
         let wall = self.wall();

@@ -19,11 +19,16 @@ impl Drive {
         let moved = self.child(from.0, &from.1)?.ok_or(FsError::NotFound)?;
         let (ino, is_dir) = (moved.row.ino, moved.is_dir());
         let target = self.child(to.0, &to.1)?.map(|inode| (inode.row.ino, inode.is_dir()));
+        let same = match self.child(to.0, &to.1)? {
+            Some(other) => self.shown(moved)?.row.ino == self.shown(other)?.row.ino,
+            None => false,
+        };
         if is_dir && self.tree.is_below(to.0, ino) {
             return Err(FsError::Invalid.into());
         }
         match target {
-            Some((other, _)) if other == ino => return Ok(Some(Response::Done)),
+            // Two names of one node: POSIX leaves both.
+            Some(_) if same => return Ok(Some(Response::Done)),
             Some((other, other_dir)) if flags.exchange => {
                 if other_dir && self.tree.is_below(from.0, other) {
                     return Err(FsError::Invalid.into());
@@ -40,7 +45,7 @@ impl Drive {
                     (true, true) => self.require_empty(other)?,
                     (false, false) => {}
                 }
-                self.remove(other);
+                self.remove_name(other)?;
                 self.place(ino, to.0, &to.1);
             }
             None => self.place(ino, to.0, &to.1),

@@ -28,9 +28,7 @@ impl Drive {
         let inode = self.node(ino)?;
         let offset = if append { inode.row.size } else { offset };
         let len = data.len() as u64;
-        if offset.checked_add(len).is_none_or(|end| end > FILE_MAX) {
-            return Err(FsError::TooLarge.into());
-        }
+        check_end(offset, len)?;
         if data.is_empty() {
             return Ok(Some(Response::Written(0)));
         }
@@ -65,7 +63,7 @@ impl Drive {
 
     /// Before clean bytes change they are recorded as dirty; bytes that are not here yet are
     /// recorded after they are written, since a hole must never be taken for data.
-    fn soil(&mut self, ino: Ino, range: Range) {
+    pub(super) fn soil(&mut self, ino: Ino, range: Range) {
         if self.is_fresh(ino) {
             return; // the cloud has nothing of it that its bytes could be mistaken for
         }
@@ -222,6 +220,12 @@ impl Drive {
         }
         Ok(Some(Response::Offset(if hole { size } else { offset })))
     }
+}
+
+/// Refuses bytes beyond the longest file.
+pub(super) fn check_end(offset: u64, len: u64) -> Result<(), FsError> {
+    let fits = offset.checked_add(len).is_some_and(|end| end <= FILE_MAX);
+    if fits { Ok(()) } else { Err(FsError::TooLarge) }
 }
 
 /// Has a place and bytes in the cloud, and nothing says yet that they differ here.

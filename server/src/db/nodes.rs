@@ -26,7 +26,7 @@ pub(crate) struct Node {
 /// Kinds of nodes on the wire.
 pub(crate) const FILE: u8 = 0;
 pub(crate) const DIR: u8 = 1;
-pub(crate) const LAST_KIND: u8 = 6;
+pub(crate) const LAST_KIND: u8 = 7;
 
 /// The columns that [`from_row`] reads, in its order; `node` and `history` both have them.
 macro_rules! columns {

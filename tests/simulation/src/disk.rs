@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fs_core::{
-    Change, ContentRow, Flight, FsError, Ino, Loaded, Local, Measure, NodeId, NodeRow, Outcome,
-    Pending, Range, Ranges, Recovered, Rev, Seq, Timestamp,
+    Change, ContentRow, Flight, FsError, Ino, Kind, Loaded, Local, Measure, NodeId, NodeRow,
+    Outcome, Pending, Range, Ranges, Recovered, Rev, Seq, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,6 +137,7 @@ impl Disk {
                 || !row.pending.is_none()
                 || row.pinned
                 || row.gone
+                || row.kind == Kind::Link
                 || row.parent == Ino::NONE
                 || cached
         });
@@ -225,6 +226,11 @@ impl Disk {
                 self.touch(*ino);
                 self.files.entry(*ino).or_default().resize(*size as usize, 0);
                 Outcome::Local(Ok(()))
+            }
+            Local::Copy { from, part, to, offset, after } => {
+                self.journal(*after);
+                let data = Bytes::from(self.read(*from, *part));
+                self.write(*to, *offset, &data)
             }
             Local::Zero { ino, range, after } => {
                 self.journal(*after);

@@ -3,11 +3,17 @@
 use crate::device::Device;
 use crate::store::Store;
 use crate::workload::User;
-use fs_core::{Ino, Kind, NodeId, Pending, RemoteNode};
+use fs_core::{Attr, Ino, Kind, NodeId, Pending, RemoteNode};
 use std::collections::BTreeMap;
 
-/// A tree by path: kind, mode, size.
-pub(crate) type Shown = BTreeMap<Vec<u8>, (Kind, u32, u64)>;
+/// A tree by path: kind, mode, size, and names of a node that is no directory.
+pub(crate) type Shown = BTreeMap<Vec<u8>, (Kind, u32, u64, u32)>;
+
+/// What a device says of an entry.
+pub(crate) fn seen(attr: &Attr) -> (Kind, u32, u64, u32) {
+    let names = if attr.kind == Kind::Dir { 0 } else { attr.nlink };
+    (attr.kind, attr.mode, attr.size, names)
+}
 
 /// At rest: nothing of a device is pending, refused or without a place.
 pub(crate) fn at_rest(device: &Device) -> Result<(), String> {
@@ -31,9 +37,17 @@ pub(crate) fn at_rest(device: &Device) -> Result<(), String> {
 
 /// Convergence: a device shows exactly the store's tree.
 pub(crate) fn converged(here: &Shown, store: &Store, device: &Device) -> Result<(), String> {
-    let there: Shown = stored(store)
+    let tree = stored(store);
+    let mut names: BTreeMap<NodeId, u32> = BTreeMap::new();
+    for node in tree.values() {
+        *names.entry(node.id).or_default() += 1;
+    }
+    let there: Shown = tree
         .into_iter()
-        .map(|(path, node)| (path, (node.kind, node.attrs.mode, node.size)))
+        .map(|(path, node)| {
+            let names = if node.kind == Kind::Dir { 0 } else { names[&node.id] };
+            (path, (node.kind, node.attrs.mode, node.size, names))
+        })
         .collect();
     if *here == there {
         return Ok(());
@@ -51,7 +65,7 @@ pub(crate) fn converged(here: &Shown, store: &Store, device: &Device) -> Result<
     ))
 }
 
-/// The store's tree by path.
+/// The store's tree by path; hard links as what they name.
 pub(crate) fn stored(store: &Store) -> BTreeMap<Vec<u8>, RemoteNode> {
     let nodes: BTreeMap<NodeId, RemoteNode> = store.live().map(|node| (node.id, node)).collect();
     let mut tree = BTreeMap::new();
@@ -63,7 +77,8 @@ pub(crate) fn stored(store: &Store) -> BTreeMap<Vec<u8>, RemoteNode> {
             path.splice(..0, [dir.name.as_bytes(), b"/"].concat());
             at = dir.parent;
         }
-        tree.insert(path, node.clone());
+        let target = node.link_target().and_then(|id| nodes.get(&id));
+        tree.insert(path, target.unwrap_or(node).clone());
     }
     tree
 }

@@ -36,6 +36,12 @@ pub(crate) enum Asked {
         offset: u64,
         len: u64,
     },
+    /// `len` bytes at most, from one file to another at the same or another offset.
+    Copy {
+        from: (Ino, u64),
+        to: (Ino, u64),
+        len: u64,
+    },
     /// May take a file out of its place.
     Remove,
     Other,
@@ -62,6 +68,8 @@ pub(crate) struct User {
     pub(crate) second: Vec<(Ino, HandleId)>,
     /// What a kernel would not have taken.
     pub(crate) broken: Option<String>,
+    /// Makes hard links too.
+    pub(crate) links: bool,
     /// Tells the tokens of devices apart.
     pub(crate) salt: u64,
     pub(crate) last_token: u64,
@@ -153,6 +161,18 @@ pub(crate) fn act(device: &mut Device, user: &mut User, random: &mut Random) {
     let Some(dir) = random.pick(&dirs).copied() else { return };
     let files = nodes(device, Kind::File);
     let file = random.pick(&files).copied();
+    if user.links && random.chance(6) {
+        if let Some((request, asked)) = copy(user, random) {
+            ask(device, user, request, asked);
+        }
+        return;
+    }
+    if user.links && random.chance(8) {
+        let Some(ino) = file else { return };
+        let request = Request::Link { ino, parent: dir, name: name(random) };
+        ask(device, user, request, Asked::Other);
+        return;
+    }
     let (request, asked) = match random.below(100) {
         0..15 => create(user, random, dir),
         15..20 => (make(random, dir, Kind::Dir), Asked::Other),
@@ -351,6 +371,32 @@ fn read(
     Some((request, Asked::Read { ino, offset, len }))
 }
 
+fn copy(user: &mut User, random: &mut Random) -> Option<(Request, Asked)> {
+    let idle: Vec<(Ino, HandleId)> = user
+        .handles
+        .iter()
+        .filter(|(ino, _)| !user.busy.contains(ino))
+        .map(|(ino, handle)| (*ino, *handle))
+        .collect();
+    let (from, from_handle) = *random.pick(&idle)?;
+    let (to, to_handle) = *random.pick(&idle)?;
+    if from == to {
+        return None;
+    }
+    let whole = random.chance(60);
+    let place = |random: &mut Random| if whole { 0 } else { random.below(FILE_MAX) as u64 };
+    let (from_offset, to_offset) = (place(random), place(random));
+    let len = if whole { 1 << 20 } else { 1 + random.below(FILE_MAX) as u64 };
+    user.forget_tokens(to, to_offset, to_offset + len);
+    user.busy.extend([from, to]);
+    let request = Request::Copy {
+        from: (from, from_handle, from_offset),
+        to: (to, to_handle, to_offset),
+        len,
+    };
+    Some((request, Asked::Copy { from: (from, from_offset), to: (to, to_offset), len }))
+}
+
 fn truncate(user: &mut User, random: &mut Random, ino: Ino) -> (Request, Asked) {
     let size = random.below(FILE_MAX) as u64;
     user.forget_tokens(ino, size, u64::MAX);
@@ -446,6 +492,33 @@ fn judge_read(
     Err(format!("device {number}: inode {ino} read {start}..{end}: not what was written"))
 }
 
+/// The copy has what this user knows of the source.
+fn judge_copy(
+    user: &mut User,
+    (from, from_offset): (Ino, u64),
+    (to, to_offset): (Ino, u64),
+    len: u64,
+    result: &Result<Response, FsError>,
+) {
+    user.busy.remove(&from);
+    user.busy.remove(&to);
+    let Ok(Response::Written(count)) = result else {
+        user.shadow.remove(&to);
+        return;
+    };
+    assert!(u64::from(*count) <= len, "more copied than asked for");
+    let start = from_offset as usize;
+    let known =
+        user.shadow.get(&from).and_then(|shadow| shadow.get(start..start + *count as usize));
+    match known.map(<[u8]>::to_vec) {
+        Some(bytes) if !bytes.is_empty() => user.write_shadow(to, to_offset as usize, &bytes),
+        Some(_) => {}
+        None => {
+            user.shadow.remove(&to);
+        }
+    }
+}
+
 fn judge(
     device: &mut Device,
     user: &mut User,
@@ -502,6 +575,7 @@ fn judge(
                 }
             }
         }
+        (Asked::Copy { from, to, len }, result) => judge_copy(user, from, to, len, &result),
         (Asked::Read { ino, offset, len }, result) => {
             user.busy.remove(&ino);
             judge_read(device, user, (ino, offset, len), result)?;

@@ -17,6 +17,8 @@ pub struct Config {
     pub seed: u64,
     /// Chance moves before everything is let come to rest.
     pub steps: usize,
+    /// Users make hard links too.
+    pub links: bool,
 }
 
 /// What a run did, for the digest and for people.
@@ -34,15 +36,17 @@ pub struct Report {
 pub struct Failure {
     pub seed: u64,
     pub steps: usize,
+    pub links: bool,
     pub what: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, steps, what } = self;
+        let Failure { seed, steps, links, what } = self;
+        let links = if *links { "LINKS=1 " } else { "" };
         write!(
             f,
-            "SEED={seed} STEPS={steps} cargo test -p simulation one_seed -- --nocapture\n{what}"
+            "SEED={seed} STEPS={steps} {links}cargo test -p simulation one_seed -- --nocapture\n{what}"
         )
     }
 }
@@ -65,16 +69,19 @@ struct World {
 /// # Errors
 /// The first promise that did not hold.
 pub fn run(config: Config) -> Result<Report, Box<Failure>> {
-    let mut world = World::new(config.seed);
+    let mut world = World::new(config);
     let outcome = world.play(config.steps).and_then(|()| world.rest()).and_then(|()| world.judge());
     match outcome {
         Ok(()) => Ok(world.report),
-        Err(what) => Err(Box::new(Failure { seed: config.seed, steps: config.steps, what })),
+        Err(what) => {
+            let Config { seed, steps, links } = config;
+            Err(Box::new(Failure { seed, steps, links, what }))
+        }
     }
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    fn new(Config { seed, links, .. }: Config) -> World {
         let mut random = Random::new(seed);
         let count = 1 + random.below(3);
         let small = random.chance(40);
@@ -87,8 +94,9 @@ impl World {
         };
         let devices: Vec<Device> =
             (0..count).map(|number| Device::new(number, limits, random.next())).collect();
-        let users =
-            (0..count).map(|number| User { salt: number as u64 + 1, ..User::default() }).collect();
+        let users = (0..count)
+            .map(|number| User { salt: number as u64 + 1, links, ..User::default() })
+            .collect();
         World {
             random,
             store: Store::new(),
@@ -215,8 +223,7 @@ impl World {
             oracle::at_rest(&self.devices[number])?;
             oracle::nothing_lost(&self.users[number], &self.store, number)?;
             let tree = self.walk(number)?;
-            let shown =
-                tree.iter().map(|(path, attr)| (path.clone(), (attr.kind, attr.mode, attr.size)));
+            let shown = tree.iter().map(|(path, attr)| (path.clone(), oracle::seen(attr)));
             oracle::converged(&shown.collect(), &self.store, &self.devices[number])?;
             self.read_everything(number, &tree)?;
             oracle::bounded(&self.devices[number], self.devices[number].quota())?;

@@ -35,7 +35,7 @@ const FOUND: [(u64, usize); 18] = [
 #[test]
 fn found_seeds_stay_found() {
     for (seed, steps) in FOUND {
-        if let Err(failure) = run(Config { seed, steps }) {
+        if let Err(failure) = run(Config { seed, steps, links: false }) {
             panic!("{failure}");
         }
     }
@@ -45,13 +45,23 @@ fn found_seeds_stay_found() {
 fn one_seed() {
     let seed = env("SEED", 1);
     let steps = env("STEPS", STEPS as u64) as usize;
-    if let Err(failure) = run(Config { seed, steps }) {
+    let links = env("LINKS", 0) != 0;
+    if let Err(failure) = run(Config { seed, steps, links }) {
         panic!("{failure}");
     }
 }
 
 #[test]
 fn many_seeds() {
+    many(false);
+}
+
+#[test]
+fn many_seeds_with_hard_links() {
+    many(true);
+}
+
+fn many(links: bool) {
     let first = env("FIRST", 1);
     let count = env("SEEDS", SEEDS);
     let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
@@ -62,11 +72,12 @@ fn many_seeds() {
                     let mut failures = Vec::new();
                     for seed in (first + worker..first + count).step_by(threads as usize) {
                         let steps = STEPS / 2 + (seed as usize % STEPS);
-                        match std::panic::catch_unwind(|| run(Config { seed, steps })) {
+                        match std::panic::catch_unwind(|| run(Config { seed, steps, links })) {
                             Ok(Ok(_)) => {}
                             Ok(Err(failure)) => failures.push(failure.to_string()),
                             Err(_) => failures.push(format!(
-                                "SEED={seed} STEPS={steps} cargo test -p simulation one_seed (panicked)"
+                                "SEED={seed} STEPS={steps} LINKS={} cargo test -p simulation one_seed (panicked)",
+                                u8::from(links)
                             )),
                         }
                         if failures.len() >= 5 {
@@ -85,7 +96,7 @@ fn many_seeds() {
 #[test]
 fn same_seed_same_digest() {
     for seed in 1..50 {
-        let config = Config { seed, steps: STEPS };
+        let config = Config { seed, steps: STEPS, links: seed % 2 == 0 };
         let digest = |_| run(config).map_err(|failure| failure.to_string());
         assert_eq!(digest(0), digest(1), "seed {seed}");
     }

@@ -53,6 +53,9 @@ fn libreoffice() {
     tool(&world.a.root(), &check);
     world.a.sync();
     assert_eq!(world.a.figure("conflicts"), 0);
+    let versions = world.a.at(&["versions", "--json"], "text.odt");
+    let versions = versions.expect(0, &[]).json();
+    assert_eq!(versions.as_array().unwrap().len(), 3, "{versions}");
     let b = comes_back_everywhere(&world);
     tool(&b.root(), &check);
 }

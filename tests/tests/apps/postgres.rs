@@ -3,7 +3,7 @@ use meshdrive_tests::{Device, World, skip, tool};
 use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// A user without rights on any machine (nobody of Debian): the server refuses root.
@@ -18,7 +18,7 @@ fn programs() -> Option<PathBuf> {
 
 /// Runs `script` in the folder `pg` of the device's drive, as an ordinary user. When this is root: in
 /// a mount namespace in which the drive is bound to a place that the user may reach.
-fn run(device: &Device, programs: &PathBuf, script: &str) -> String {
+fn run(device: &Device, programs: &Path, script: &str) -> String {
     // Sockets have short paths, and both folders must be open to the user.
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();

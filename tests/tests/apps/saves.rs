@@ -75,6 +75,35 @@ fn office_suite() {
     );
 }
 
+/// A save that takes so long that the temporary file is in the cloud before it is moved over: still a
+/// version of the same file, and the temporary one is gone everywhere.
+#[test]
+fn slow_temporary_file_and_rename() {
+    let Some((world, b)) = World::pair("apps::slow_temporary_file_and_rename") else { return };
+    let a = &world.a;
+    fs::write(a.path("text"), b"1").unwrap();
+    a.sync();
+    for text in ["22", "333", "4444"] {
+        fs::write(a.path("text.tmp"), text).unwrap();
+        a.sync();
+        fs::rename(a.path("text.tmp"), a.path("text")).unwrap();
+        a.sync();
+        assert_eq!(fs::read_to_string(a.path("text")).unwrap(), text);
+        assert_eq!(a.figure("conflicts"), 0);
+        meshdrive_tests::wait_until("the save is on the other device", || {
+            fs::read_to_string(b.path("text")).is_ok_and(|there| there == text)
+        });
+        meshdrive_tests::wait_until("the temporary file is gone there", || {
+            fs::read_dir(b.root()).unwrap().count() == 1
+        });
+    }
+    assert_eq!(sizes_of_versions(a, "text"), [4, 3, 2, 1]);
+    assert_eq!(sizes_of_versions(&b, "text"), [4, 3, 2, 1]);
+    a.unmount();
+    a.mount();
+    assert_eq!(fs::read_to_string(a.path("text")).unwrap(), "4444");
+}
+
 /// Written in place.
 #[test]
 fn in_place() {

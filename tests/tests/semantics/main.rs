@@ -6,6 +6,7 @@
 mod conflicts;
 mod deletes;
 mod devices;
+mod links;
 mod local;
 mod network;
 mod secrets;
