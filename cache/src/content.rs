@@ -313,7 +313,7 @@ impl Content {
     }
 
     /// Whether there is nothing in the backing file that power loss could take.
-    fn is_synced(&self, ino: Ino) -> bool {
+    pub(crate) fn is_synced(&self, ino: Ino) -> bool {
         let files = locked(&self.files);
         files.known.get(&ino.0).is_none_or(|known| known.changes == known.synced)
     }

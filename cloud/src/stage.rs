@@ -4,6 +4,7 @@
 //! page covers 64 chunks, of about 290 KiB on average: files up to about 800 GiB, in the worst case
 //! (each chunk of the smallest size, 64 KiB) up to 178 GiB.
 
+mod background;
 mod cut;
 mod plan;
 mod upload;
@@ -17,6 +18,7 @@ use crate::native::Native;
 use crate::record::Field;
 use crate::records::Head;
 use crate::store::ContentSource;
+use background::Lane;
 use bytes::Bytes;
 use cut::{Cut, Cutter, NewChunk};
 use fs_core::{CloudError, CloudErrorKind, ContentRef, Draft, StageItem};
@@ -54,7 +56,8 @@ impl Native {
             return items.iter().map(|_| Err(stopped())).collect();
         };
         let plans = self.plans(items).await;
-        let mut upload = Upload::new(self.clone());
+        let lane = Lane::of(dirty, items.len());
+        let mut upload = Upload::new(self.clone(), lane, source.clone());
         let cuts = self.cut_and_send(plans, source, &mut upload).await;
         let make = cuts.into_iter().map(|cut| self.make(cut));
         let mut made: Vec<_> = stream::iter(make).buffered(MANIFESTS_AT_ONCE).collect().await;
@@ -136,7 +139,7 @@ impl Native {
         let count = plans.len();
         let (to, mut from) = mpsc::channel(1);
         let (sealer, chunker) = (self.sealer.clone(), self.chunker.clone());
-        let cutting = tokio::task::spawn_blocking(move || {
+        let cutting = upload.lane.run(move || {
             let mut cutter = Cutter::new(&sealer.keys, &chunker, source.as_ref(), to);
             let mut cuts: Vec<Result<(Plan, Cut), CloudError>> = Vec::with_capacity(plans.len());
             for plan in plans {
@@ -147,13 +150,14 @@ impl Native {
             let _ = cutter.flush();
             cuts
         });
+        let cutting = tokio::spawn(cutting);
         // `from` ends with this block: a cutter whose chunks are not wanted any more stops.
         {
             upload.run(stream::poll_fn(|cx| from.poll_recv(cx))).await;
             drop(from);
         }
-        let mut cuts =
-            cutting.await.unwrap_or_else(|_| (0..count).map(|_| Err(stopped())).collect());
+        let cuts = cutting.await.ok().flatten();
+        let mut cuts = cuts.unwrap_or_else(|| (0..count).map(|_| Err(stopped())).collect());
         if let Some(error) = &upload.broken {
             // Why sending stopped says more than that it stopped.
             let stopped = cuts.iter_mut().filter_map(|cut| cut.as_mut().err());

@@ -15,6 +15,11 @@ pub trait ContentSource: Send + Sync + 'static {
     /// # Errors
     /// Any failure to read, as text for people.
     fn read_at(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), String>;
+    /// `bytes` more of what was read are in the store. Only for showing progress; what is kept in
+    /// versions themselves (small files) is not told.
+    fn sent(&self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 /// Takes the parts of a fetch as they arrive: offset in the file, verified bytes.

@@ -94,6 +94,10 @@ impl ContentSource for GatedSource {
         self.gate.pass_blocking(buffer.len() as u64);
         self.inner.read_at(ino, offset, buffer)
     }
+
+    fn sent(&self, bytes: u64) {
+        self.inner.sent(bytes);
+    }
 }
 
 #[async_trait]

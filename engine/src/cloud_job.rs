@@ -6,7 +6,6 @@
 
 use crate::hall::Hall;
 use crate::jobs::Phase;
-use cache::LocalStore;
 use cloud::ContentSource;
 use fs_core::{
     Cloud, CloudError, CloudErrorKind, ContentRef, Event, Flight, GroupOutcome, Ino, Job, Mono,
@@ -66,7 +65,7 @@ async fn attempt(hall: &Arc<Hall>, job: Job, effect: &Cloud) -> Outcome {
         }
         Cloud::FetchSmall { contents } => Outcome::Small(cloud.fetch_small(contents).await),
         Cloud::Stage(items) => {
-            let source = Arc::new(Source(Arc::clone(&hall.local)));
+            let source = Arc::new(Source { hall: Arc::clone(hall), job });
             Outcome::Staged(cloud.stage(items, source).await)
         }
         Cloud::Commit(flight) => Outcome::Committed(commit(hall, flight).await),
@@ -125,10 +124,17 @@ fn kind(effect: &Cloud) -> &'static str {
 }
 
 /// This device's bytes, for staging.
-struct Source(Arc<dyn LocalStore>);
+struct Source {
+    hall: Arc<Hall>,
+    job: Job,
+}
 
 impl ContentSource for Source {
     fn read_at(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
-        self.0.read_into(ino, offset, buffer).map_err(|error| error.to_string())
+        self.hall.local.read_into(ino, offset, buffer).map_err(|error| error.to_string())
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.hall.deliver(Event::Sent(self.job, bytes));
     }
 }

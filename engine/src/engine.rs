@@ -10,6 +10,7 @@ use cache::LocalStore;
 use cloud::CloudStore;
 use fs_core::{Drive, Event, Limits};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -77,6 +78,12 @@ impl Engine {
     #[must_use]
     pub fn failed(&self) -> bool {
         self.hall.failed()
+    }
+
+    /// From now on a failure of the core ends the process at once and unanswered. For a process that
+    /// is started anew by somebody who keeps the mount: whoever waits is then answered by the next one.
+    pub fn die_on_failure(&self) {
+        self.hall.fatal.store(true, Ordering::Release);
     }
 
     /// Stops the feed and the timers, lets running work finish (at most about ten seconds), and

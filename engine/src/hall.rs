@@ -53,6 +53,8 @@ struct State {
 pub(crate) struct Hall {
     state: Mutex<State>,
     failed: AtomicBool,
+    /// A failure ends the process at once, before anybody is answered.
+    pub(crate) fatal: AtomicBool,
     pub(crate) local: Arc<dyn LocalStore>,
     pub(crate) cloud: Arc<dyn CloudStore>,
     pub(crate) runtime: Handle,
@@ -80,6 +82,7 @@ impl Hall {
         Arc::new(Hall {
             state: Mutex::new(state),
             failed: AtomicBool::new(false),
+            fatal: AtomicBool::new(false),
             local: rooms.local,
             cloud: rooms.cloud,
             runtime: rooms.runtime,
@@ -263,6 +266,9 @@ impl Hall {
                 "the drive failed (see the panic above): every request is refused from here \
                  on; restart to recover from the journal, nothing acknowledged is lost"
             );
+        }
+        if self.fatal.load(Ordering::Acquire) {
+            std::process::abort();
         }
         self.close();
     }

@@ -179,6 +179,7 @@ impl Drive {
             Event::Cancel(ticket) => self.give_up(ticket, FsError::TimedOut),
             Event::Fetched(job, offset, bytes) => self.fetched(job, offset, &bytes),
             Event::Done(job, outcome) => self.done(job, outcome),
+            Event::Sent(job, bytes) => self.sent(job, bytes),
             Event::Head(head) => self.head_moved(head),
             Event::Link(up) => self.link_changed(up),
             Event::DiskFree(bytes) => self.hydration.disk_free = Some(bytes),

@@ -7,7 +7,7 @@
 //! taken for sent until a look has shown that nobody can write to it any more.
 
 use crate::drive::Drive;
-use crate::faults::Need;
+use crate::faults::{Need, Step, Wake};
 use crate::handles::Route;
 use crate::jobs::{Why, Work};
 use crate::ops::DIRTY_ALLOWANCE;
@@ -105,6 +105,17 @@ fn is_all_dirty(inode: &Inode) -> bool {
 }
 
 impl Drive {
+    /// Of a mount that an earlier daemon served: who had the file open for writing unseen may have it
+    /// open still. The kernel would refuse another way for a new handle, so that waits for the close.
+    pub(crate) fn await_earlier(&mut self, ino: Ino) -> Step<()> {
+        let open = self.tree.get(ino).is_some_and(|inode| inode.opens > 0);
+        if self.limits.life == 0 || open || !self.passthrough.is_blind(ino) {
+            return Ok(());
+        }
+        self.watch(ino);
+        Err(Need::Idle(ino).into_halt())
+    }
+
     /// How the bytes of a handle that is about to be opened travel. Deterministic; `design`: the mode
     /// machine. A handle that can both read and write can be mapped, and what is written to a map
     /// after the last close is told to nobody: it goes through requests whenever there is a choice.
@@ -316,7 +327,7 @@ impl Drive {
     }
 
     fn seen_for(&mut self, job: Job, ino: Ino, result: Result<Measure, FsError>) {
-        let wake = crate::faults::Wake::Seen(job);
+        let wake = Wake::Seen(job);
         if let Err(error) = result {
             return self.fail_waiting(wake, error);
         }
@@ -394,7 +405,7 @@ impl Drive {
         let Some(blind) = self.passthrough.blind.get_mut(&ino) else { return };
         blind.looking = false;
         blind.quiet = changed == Some(false);
-        let soon = changed.is_none() || wanted;
+        let soon = changed.is_none() || wanted || self.limits.life > 0;
         blind.next = now.plus_millis(if soon { AGAIN_MS } else { LOOK_MS });
         let quiet = blind.quiet;
         if changed.is_some() && !open && !writers {
@@ -415,6 +426,7 @@ impl Drive {
         if self.tree.get(ino).is_some_and(|inode| !inode.row.pending.is_none()) {
             self.touch_closed(ino);
         }
+        self.wake(Wake::Idle(ino));
         self.reap(ino);
     }
 

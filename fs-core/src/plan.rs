@@ -256,6 +256,7 @@ impl Drive {
     /// A save may take longer than the settle window; then the cloud knows the new file too, and the
     /// two change places.
     pub(crate) fn adopt_identity(&mut self, ino: Ino) {
+        let ino = self.slow_taker(ino).unwrap_or(ino);
         let Some(new) = self.tree.get(ino) else { return };
         if !new.row.pending.has(ARRIVING) || !new.is_file() || self.uploads.is_sending(ino) {
             return;
@@ -313,6 +314,15 @@ impl Drive {
         } else {
             self.touch(old_row.ino);
         }
+    }
+
+    /// Who took the place of a removed node and is known to the cloud. It may still be written to,
+    /// and so be due much later than the removal, which would then end the history.
+    fn slow_taker(&self, ino: Ino) -> Option<Ino> {
+        let removed = self.tree.get(ino).filter(|inode| inode.row.pending.has(Pending::TRASH))?;
+        let taker = self.taker(removed)?;
+        let is_new = self.tree.get(taker)?.row.pending.has(Pending::CREATE);
+        (!is_new).then_some(taker)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::drive::Drive;
 use crate::jobs::Work;
 use crate::tree::SinceFlight;
 use crate::{
-    Change, Cloud, CloudError, CloudErrorKind, Draft, Flight, FsError, Ino, Kind, Local, Mono,
+    Change, Cloud, CloudError, CloudErrorKind, Draft, Flight, FsError, Ino, Job, Kind, Local, Mono,
     NodeId, Pending, Ranges, StageBase, StageItem, Ticket,
 };
 use alloc::{
@@ -101,6 +101,8 @@ pub(crate) struct Uploads {
     /// When it was last looked whether a commit would be full.
     counted: Mono,
     failures: u32,
+    /// Bytes of the round under way that are in the store.
+    sent: u64,
     pub(crate) paused: bool,
     pub(crate) trouble: String,
 }
@@ -120,6 +122,7 @@ impl Default for Uploads {
             gather_until: Mono(0),
             counted: Mono(0),
             failures: 0,
+            sent: 0,
             paused: false,
             trouble: String::new(),
         }
@@ -141,6 +144,11 @@ impl Uploads {
 
     pub(crate) fn sending(&self) -> usize {
         self.sending.len()
+    }
+
+    /// Bytes that are in the store while the commit that names them is not.
+    pub(crate) fn sent(&self) -> u64 {
+        if matches!(self.round, Round::Idle) { 0 } else { self.sent }
     }
 
     pub(crate) fn attention(&self, ino: Ino) -> Option<&String> {
@@ -276,6 +284,7 @@ impl Drive {
             return;
         }
         let (staging, items) = self.stage_items(&chosen);
+        self.uploads.sent = 0;
         self.uploads.sending.extend(chosen.iter().copied());
         if items.is_empty() {
             self.build(&chosen, &BTreeMap::new());
@@ -339,6 +348,12 @@ impl Drive {
             });
         }
         (staging, items)
+    }
+
+    pub(crate) fn sent(&mut self, job: Job, bytes: u64) {
+        if matches!(self.jobs.get(job), Some(Work::Stage)) {
+            self.uploads.sent += bytes;
+        }
     }
 
     /// Content is in the cloud's hands: name it in a commit where nobody wrote meanwhile.

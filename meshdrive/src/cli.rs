@@ -36,6 +36,10 @@ pub(crate) struct Cli {
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
 
+    /// Set by a supervisor when it starts a daemon: the mount comes over stdin
+    #[arg(long, hide = true)]
+    pub(crate) kept: bool,
+
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -51,6 +55,10 @@ pub(crate) enum Verb {
     Mount(commands::mount::Args),
     /// Send what is unsent, unmount, and free the local space
     Unmount(commands::unmount::Args),
+    /// Start a new daemon; programs that use the drive only wait
+    Restart(commands::restart::Args),
+    /// Let mounted drives go on with the program that is installed now
+    Upgrade(commands::restart::Args),
     /// Say whether everything is in the cloud
     Status(commands::status::Args),
     /// Wait until every change made so far is in the cloud

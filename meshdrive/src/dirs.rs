@@ -15,6 +15,26 @@ const PRIVATE_FILE: u32 = 0o600;
 /// Bytes of a Unix socket's path (Linux `sun_path` less its NUL).
 const SOCKET_PATH_MAX: usize = 107;
 
+/// Set for the daemons of a supervisor: the folder that its `mount` was started in, which is what relative
+/// paths of its command line are relative to.
+pub(crate) const STARTED_IN: &str = "MESHDRIVE_STARTED_IN";
+
+/// The folder that relative paths are relative to.
+pub(crate) fn working_directory() -> Outcome<PathBuf> {
+    match std::env::var_os(STARTED_IN) {
+        Some(folder) => Ok(folder.into()),
+        None => std::env::current_dir().attempt(|| "cannot find the working directory".into()),
+    }
+}
+
+/// The path from the root, whatever the working directory becomes.
+pub(crate) fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    match std::env::var_os(STARTED_IN) {
+        Some(folder) => std::path::absolute(Path::new(&folder).join(path)),
+        None => std::path::absolute(path),
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Dirs {
     config: PathBuf,
@@ -27,7 +47,7 @@ impl Dirs {
     /// `home` is `MESHDRIVE_HOME`: one root for all directories.
     pub(crate) fn new(home: Option<&Path>) -> Outcome<Dirs> {
         if let Some(home) = home {
-            let home = std::path::absolute(home)
+            let home = absolute(home)
                 .attempt(|| format!("cannot resolve MESHDRIVE_HOME {}", home.display()))?;
             return Ok(Dirs {
                 config: home.join("config"),
@@ -74,6 +94,16 @@ impl Dirs {
 
     pub(crate) fn lock_file(&self, label: &Label) -> PathBuf {
         self.drive_state(label).join("daemon.lock")
+    }
+
+    /// Held by the supervisor of the drive's mount.
+    pub(crate) fn supervisor_lock(&self, label: &Label) -> PathBuf {
+        self.drive_state(label).join("supervisor.lock")
+    }
+
+    /// Why the supervisor gave the mount up, until it is mounted again.
+    pub(crate) fn given_up(&self, label: &Label) -> PathBuf {
+        self.drive_state(label).join("given-up")
     }
 
     /// Where the drive's daemon has mounted it: tells our mounts from those of other users and homes,

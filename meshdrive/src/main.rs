@@ -13,6 +13,7 @@ mod failure;
 mod mounts;
 mod render;
 mod store;
+mod supervisor;
 
 use clap::Parser;
 use std::process::ExitCode;

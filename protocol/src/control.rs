@@ -70,6 +70,11 @@ pub enum Request {
     Trash,
     Untrash(Untrash),
     Unmount(Unmount),
+    /// Start a new daemon for the mount; answered before this one ends.
+    Restart {
+        /// Only when the program on the disk is another one than the daemon's.
+        if_changed: bool,
+    },
 }
 
 /// Bring something back from the trash.
@@ -98,11 +103,17 @@ pub enum Reply {
     Status(Box<DriveStatus>),
     Path(PathReport),
     Files(Vec<FileReport>),
-    Freed { bytes: u64 },
+    Freed {
+        bytes: u64,
+    },
     Versions(Vec<VersionReport>),
     Trash(Vec<TrashItem>),
     Restored(Vec<PathText>),
     Unmounted(Unmounted),
+    /// A new daemon is being started.
+    Restarting,
+    /// The program on the disk is the daemon's own: nothing was done.
+    Unchanged,
 }
 
 /// Why a request was not done.
@@ -167,6 +178,17 @@ pub struct DriveStatus {
     pub passthrough: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub passthrough_off: String,
+    /// Seconds since this daemon started to serve.
+    #[serde(default)]
+    pub uptime_secs: u64,
+    /// The process that starts a new daemon when this one ends; `None`: nobody does.
+    #[serde(default)]
+    pub supervisor: Option<u32>,
+    /// Daemons of this mount that have crashed, and that made room for a new one.
+    #[serde(default)]
+    pub crashes: u32,
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// The state of one file or folder.

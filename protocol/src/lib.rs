@@ -4,6 +4,7 @@
 mod bounds;
 pub mod codec;
 pub mod control;
+pub mod keeper;
 pub mod limits;
 pub mod pack;
 pub mod wire;

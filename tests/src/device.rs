@@ -1,6 +1,10 @@
 //! A device: a home of its own with the drive `work`, mounted at `m` in it.
 
-use crate::{answer::Answer, process, program, wait::wait_until};
+use crate::{
+    answer::Answer,
+    process, program,
+    wait::{wait_for, wait_until},
+};
 use rustix::{
     mount::{UnmountFlags, unmount},
     process::{Pid, Signal, kill_process},
@@ -18,8 +22,10 @@ use std::{
 pub struct Device {
     name: String,
     home: PathBuf,
-    /// Of the daemon that was last started; 0: none.
+    /// Of the daemon that was last seen; 0: none.
     pid: AtomicI32,
+    /// Of the process that starts it again; 0: none.
+    supervisor: AtomicI32,
 }
 
 impl Device {
@@ -27,7 +33,7 @@ impl Device {
     pub fn new(dir: &Path, name: &str) -> Device {
         let home = dir.join(name);
         fs::create_dir_all(home.join("m")).unwrap();
-        Device { name: name.into(), home, pid: AtomicI32::new(0) }
+        Device { name: name.into(), home, pid: AtomicI32::new(0), supervisor: AtomicI32::new(0) }
     }
 
     /// Joins the drive of another device, reaching the store at `url`.
@@ -113,8 +119,16 @@ impl Device {
     fn mount_by(&self, mut command: Command, flags: &[&str]) {
         let output = command.args(["mount", "work", "m"]).args(flags).output().unwrap();
         Answer::of(&output).expect(0, &["Mounted work at"]);
-        let pid = self.status()["pid"].as_i64().unwrap();
-        self.pid.store(i32::try_from(pid).unwrap(), Ordering::Relaxed);
+        self.adopt();
+    }
+
+    /// Takes over the drive that was mounted by other means.
+    #[track_caller]
+    pub fn adopt(&self) {
+        let status = self.status();
+        let number = |name: &str| i32::try_from(status[name].as_i64().unwrap_or(0)).unwrap();
+        self.pid.store(number("pid"), Ordering::Relaxed);
+        self.supervisor.store(number("supervisor"), Ordering::Relaxed);
     }
 
     /// Waits until the whole tree is known, so that the store can go.
@@ -153,18 +167,47 @@ impl Device {
         let answer = self.run(&all);
         assert_eq!(answer.code, 0, "{}\n{}", answer.all(), self.log());
         self.pid.store(0, Ordering::Relaxed);
+        self.supervisor.store(0, Ordering::Relaxed);
     }
 
     pub fn pid(&self) -> i32 {
         self.pid.load(Ordering::Relaxed)
     }
 
-    /// `kill -9` of the daemon. The dead mount stays; the next `mount` recovers it.
+    /// Of the supervisor; 0: none.
+    pub fn supervisor(&self) -> i32 {
+        self.supervisor.load(Ordering::Relaxed)
+    }
+
+    /// `kill -9` of the supervisor and the daemon, as a crash of the machine would. The dead mount stays;
+    /// the next `mount` recovers it.
     #[track_caller]
     pub fn kill(&self) {
         let pid = self.pid.swap(0, Ordering::Relaxed);
         assert!(pid > 0, "no daemon runs");
+        for pid in self.end_supervisor().into_iter().chain([pid]) {
+            process::kill(pid);
+        }
+    }
+
+    /// `kill -9` of the daemon alone: its supervisor starts another one. Returns when the dead one is gone.
+    #[track_caller]
+    pub fn crash(&self) {
+        let supervisor = self.supervisor();
+        assert!(supervisor > 0, "nobody would start a new daemon");
+        let pid = wait_for("a daemon runs", || process::children(supervisor).first().copied());
         process::kill(pid);
+    }
+
+    /// Ends the supervisor, if there is one; gives the daemons it had.
+    fn end_supervisor(&self) -> Vec<i32> {
+        let supervisor = self.supervisor.swap(0, Ordering::Relaxed);
+        if supervisor == 0 {
+            return Vec::new();
+        }
+        let daemons = process::children(supervisor);
+        process::kill(supervisor);
+        daemons
     }
 
     /// Bytes that the drive's state takes on the disk: blocks, not lengths.
@@ -181,8 +224,10 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         let pid = self.pid.load(Ordering::Relaxed);
-        if let Some(pid) = Pid::from_raw(pid) {
-            let _ = kill_process(pid, Signal::KILL);
+        for pid in self.end_supervisor().into_iter().chain([pid]) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         while is_mounted(&self.root()) {
             if unmount(self.root(), UnmountFlags::DETACH).is_err() {

@@ -22,7 +22,7 @@ mod world;
 pub use answer::{Answer, tool};
 pub use bytes::{Random, content};
 pub use device::{Device, is_mounted};
-pub use process::{gone, kill};
+pub use process::{children, gone, kill};
 pub use program::program;
 pub use proxy::{Line, Proxy, Traffic};
 pub use relay::{Passing, Relay};

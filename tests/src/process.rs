@@ -12,6 +12,19 @@ pub fn kill(pid: i32) {
     wait_until("the killed process is gone", || gone(pid));
 }
 
+/// The processes that `pid` has started and that still run.
+pub fn children(pid: i32) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|&child| parent(child) == Some(pid) && !gone(child)).collect()
+}
+
+/// The fourth field of `/proc/PID/stat` (proc_pid_stat(5)).
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+}
+
 /// Whether it has ended and let go of its files. One that nobody has reaped yet has ended when its
 /// main thread is the only one left.
 pub fn gone(pid: i32) -> bool {

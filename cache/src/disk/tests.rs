@@ -1,6 +1,7 @@
 mod damage;
 mod full;
 mod model;
+mod small;
 mod threads;
 
 use super::*;

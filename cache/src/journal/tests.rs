@@ -180,3 +180,82 @@ fn a_batch_out_of_order_is_an_error_for_all() {
     queue.push(2, batch(2));
     assert!(journal.write(2, &queue, &reserve).is_err());
 }
+
+fn part(number: u64, ino: u64, offset: u64, data: &[u8]) -> Part {
+    Part { number, ino, offset, data: bytes::Bytes::copy_from_slice(data) }
+}
+
+/// A journal of two batches with a small write in front of each, and marks of `marks`.
+fn with_small(dir: &Path, marks: &[(u64, u64)]) -> PathBuf {
+    let journal = Journal::create(dir.to_owned(), 0, u64::MAX).unwrap();
+    let queue = Queue::new(0, u64::MAX);
+    let reserve = Reserve::new(dir.join("reserve"), 0);
+    for seq in 1..=2_u64 {
+        assert!(journal.small.take(9, seq * 10, &[seq as u8; 5], || true));
+        queue.push(seq, batch(seq));
+        journal.write(seq, &queue, &reserve).unwrap();
+    }
+    if !marks.is_empty() {
+        journal.mark(marks).unwrap();
+    }
+    segment_path(dir, 1)
+}
+
+fn replay_all(dir: &Path) -> Replay {
+    replay(dir, Some(0), &mut |_, _| Ok(())).unwrap()
+}
+
+#[test]
+fn small_writes_come_back_unless_a_mark_covers_them() {
+    let both = [part(1, 9, 10, &[1; 5]), part(2, 9, 20, &[2; 5])];
+    for (mark, left) in [(0, &both[..]), (1, &both[1..]), (2, &[])] {
+        let dir = TempDir::new().unwrap();
+        with_small(dir.path(), &[(9, mark), (8, 7)]);
+        let replay = replay_all(dir.path());
+        assert_eq!((replay.parts.as_slice(), replay.last), (left, 2), "mark {mark}");
+        assert!(replay.damage.is_none());
+    }
+}
+
+#[test]
+fn a_batch_never_comes_back_without_its_small_write() {
+    let dir = TempDir::new().unwrap();
+    let path = with_small(dir.path(), &[]);
+    let bytes = std::fs::read(&path).unwrap();
+    for cut in HEADER..=bytes.len() {
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        let replay = replay_all(dir.path());
+        assert!(replay.parts.len() as u64 >= replay.last, "cut at {cut}");
+        assert!(replay.damage.is_none(), "cut at {cut}: a torn end is no damage");
+    }
+}
+
+#[test]
+fn a_damaged_small_write_is_said() {
+    let dir = TempDir::new().unwrap();
+    let path = with_small(dir.path(), &[]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // In the bytes of the first write.
+    bytes[HEADER + RECORD_HEADER + 17] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let replay = replay_all(dir.path());
+    assert_eq!(replay.parts, [part(2, 9, 20, &[2; 5])]);
+    assert_eq!(replay.last, 2);
+    assert!(replay.damage.unwrap().text.contains("small writes"));
+}
+
+/// The form on disk (golden): it must not change without another version in the header.
+#[test]
+fn small_records_have_this_form() {
+    let mut buffer = Vec::new();
+    put_part(&part(3, 0x0102, 0x0a, b"xyz"), &mut buffer);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&buffer[..12]), "130000800300000000000000");
+    assert_eq!(hex(&buffer[RECORD_HEADER..]), "02010000000000000a0000000000000078797a");
+    let check = checksum(0x8000_0013, 3, &buffer[RECORD_HEADER..]);
+    assert_eq!(buffer[12..RECORD_HEADER], check);
+    buffer.clear();
+    put_marks(&[(5, 6)], &mut buffer);
+    assert_eq!(hex(&buffer[..12]), "10000080ffffffffffffffff");
+    assert_eq!(hex(&buffer[RECORD_HEADER..]), "05000000000000000600000000000000");
+}

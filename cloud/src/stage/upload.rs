@@ -5,7 +5,9 @@ use crate::client::Call;
 use crate::fetch::stopped;
 use crate::keys::{ChunkId, random};
 use crate::native::Native;
+use crate::stage::background::Lane;
 use crate::stage::cut::NewChunk;
+use crate::store::ContentSource;
 use fs_core::{CloudError, CloudErrorKind};
 use futures_util::{Stream, StreamExt};
 use protocol::codec::{decode, encode, hex};
@@ -15,9 +17,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Packs on their way at a time. With the one being filled and the batches on their way to it, one
-/// staging holds at most about (3 + 1) * 16 MiB + 6 * 4 MiB = 88 MiB.
-const PACKS_IN_FLIGHT: usize = 3;
+/// A pack is sent once it has so many bytes. The format allows four times as much, but memory is held
+/// for every pack on its way.
+const PACK_BYTES: usize = 4 << 20;
+/// Packs on their way at a time: enough for a link of 1 Gbit/s at 190 ms. With the one being filled and
+/// the batches on their way to it, one staging holds at most about (6 + 1) * 4 MiB + 6 * 2 MiB = 40 MiB.
+const PACKS_IN_FLIGHT: usize = 6;
 /// Batches that are being looked up, and that are being sealed, at a time.
 const LOOKUPS: usize = 2;
 const SEALINGS: usize = 2;
@@ -29,43 +34,59 @@ const ASK_ALONG_BYTES: usize = 8 << 10;
 /// A chunk as it is stored, ready to be packed.
 struct Stored {
     id: ChunkId,
+    plain_len: u64,
     bytes: Vec<u8>,
     refs: Vec<ChunkId>,
+}
+
+/// What is in a pack.
+#[derive(Default)]
+struct Packed {
+    ids: Vec<ChunkId>,
+    /// Bytes of files, before they were compressed and sealed.
+    plain: u64,
+    /// Bytes of the pack.
+    sealed: usize,
 }
 
 /// One staging's way to the server.
 pub(crate) struct Upload {
     native: Arc<Native>,
     pack: PackWriter,
-    packed: Vec<ChunkId>,
-    flying: JoinSet<(Vec<ChunkId>, Result<(), CloudError>)>,
+    packed: Packed,
+    flying: JoinSet<(Packed, Result<(), CloudError>)>,
+    /// Where the work of the processor is done.
+    pub(crate) lane: Lane,
+    source: Arc<dyn ContentSource>,
     /// The first failure: nothing more is sent after it, and only chunks that are known are there.
     pub(crate) broken: Option<CloudError>,
 }
 
 impl Upload {
-    pub(crate) fn new(native: Arc<Native>) -> Upload {
+    pub(crate) fn new(native: Arc<Native>, lane: Lane, source: Arc<dyn ContentSource>) -> Upload {
         Upload {
             native,
             pack: PackWriter::default(),
-            packed: Vec::new(),
+            packed: Packed::default(),
             flying: JoinSet::new(),
+            lane,
+            source,
             broken: None,
         }
     }
 
     /// Stores what comes, until it ends or something breaks.
     pub(crate) async fn run(&mut self, batches: impl Stream<Item = Vec<NewChunk>> + Send) {
-        let native = self.native.clone();
+        let (native, lane, source) = (self.native.clone(), self.lane, self.source.clone());
         let mut seen = HashSet::new();
         let sealed = batches
             .map(move |mut batch| {
                 batch.retain(|chunk| seen.insert(chunk.id));
                 batch
             })
-            .map(|batch| native.absent(batch))
+            .map(|batch| native.absent(batch, source.as_ref()))
             .buffered(LOOKUPS)
-            .map(|batch| seal(native.clone(), batch))
+            .map(|batch| seal(native.clone(), lane, batch))
             .buffered(SEALINGS);
         let mut sealed = std::pin::pin!(sealed);
         while self.broken.is_none() {
@@ -90,27 +111,31 @@ impl Upload {
     }
 
     async fn push(&mut self, stored: Stored) {
-        if !self.pack.fits(stored.bytes.len(), stored.refs.len()) {
+        let full =
+            self.packed.sealed + stored.bytes.len() > PACK_BYTES && !self.packed.ids.is_empty();
+        if full || !self.pack.fits(stored.bytes.len(), stored.refs.len()) {
             while self.flying.len() >= PACKS_IN_FLIGHT {
                 self.land().await;
             }
             self.send();
         }
-        self.packed.push(stored.id);
+        self.packed.ids.push(stored.id);
+        self.packed.plain += stored.plain_len;
+        self.packed.sealed += stored.bytes.len();
         self.pack.push(stored.id, &stored.bytes, stored.refs);
     }
 
     /// Starts sending the pack that is being filled.
     fn send(&mut self) {
-        let ids = std::mem::take(&mut self.packed);
+        let packed = std::mem::take(&mut self.packed);
         let pack = std::mem::take(&mut self.pack);
-        if ids.is_empty() || self.broken.is_some() {
+        if packed.ids.is_empty() || self.broken.is_some() {
             return;
         }
-        let native = self.native.clone();
+        let (native, lane) = (self.native.clone(), self.lane);
         self.flying.spawn(async move {
-            let sent = native.put_pack(pack).await;
-            (ids, sent)
+            let sent = native.put_pack(pack, lane).await;
+            (packed, sent)
         });
     }
 
@@ -118,7 +143,10 @@ impl Upload {
     async fn land(&mut self) {
         let Some(landed) = self.flying.join_next().await else { return };
         match landed {
-            Ok((ids, Ok(()))) => ids.into_iter().for_each(|id| self.native.known.put(id, (), 1)),
+            Ok((packed, Ok(()))) => {
+                packed.ids.into_iter().for_each(|id| self.native.known.put(id, (), 1));
+                self.source.sent(packed.plain);
+            }
             Ok((_, Err(error))) => drop(self.broken.get_or_insert(error)),
             Err(_) => drop(self.broken.get_or_insert_with(stopped)),
         }
@@ -127,8 +155,18 @@ impl Upload {
 
 impl Native {
     /// Those chunks of a batch that have to be stored.
-    async fn absent(&self, mut batch: Vec<NewChunk>) -> Result<Vec<NewChunk>, CloudError> {
+    async fn absent(
+        &self,
+        mut batch: Vec<NewChunk>,
+        source: &dyn ContentSource,
+    ) -> Result<Vec<NewChunk>, CloudError> {
+        let len = |batch: &[NewChunk]| batch.iter().map(|chunk| chunk.plain.len() as u64).sum();
+        let all: u64 = len(&batch);
         batch.retain(|chunk| self.known.get(&chunk.id).is_none());
+        let left: u64 = len(&batch);
+        if left < all {
+            source.sent(all - left);
+        }
         if batch.iter().all(|chunk| chunk.plain.len() < ASK_BYTES) {
             return Ok(batch);
         }
@@ -145,16 +183,20 @@ impl Native {
         let present: HashSet<ChunkId> = present.map(|(id, _)| id).collect();
         present.iter().for_each(|id| self.known.put(*id, (), 1));
         batch.retain(|chunk| !present.contains(&chunk.id));
+        let lacking: u64 = len(&batch);
+        if lacking < left {
+            source.sent(left - lacking);
+        }
         Ok(batch)
     }
 
-    async fn put_pack(&self, pack: PackWriter) -> Result<(), CloudError> {
+    async fn put_pack(&self, pack: PackWriter, lane: Lane) -> Result<(), CloudError> {
         let work = move || {
             let bytes = pack.finish();
             let id = blake3::hash(&bytes);
             (bytes, id)
         };
-        let (bytes, id) = tokio::task::spawn_blocking(work).await.map_err(|_| stopped())?;
+        let (bytes, id) = lane.run(work).await.ok_or_else(stopped)?;
         let call = Call::put(format!("{}/packs/{}", self.path, hex(id.as_bytes())), bytes);
         self.client.bytes(call, "").await.map(drop)
     }
@@ -162,6 +204,7 @@ impl Native {
 
 async fn seal(
     native: Arc<Native>,
+    lane: Lane,
     batch: Result<Vec<NewChunk>, CloudError>,
 ) -> Result<Vec<Stored>, CloudError> {
     let batch = batch?;
@@ -176,9 +219,10 @@ async fn seal(
                     let text = format!("sealing a chunk: {refused}");
                     CloudError::new(CloudErrorKind::Invalid, text)
                 })?;
-            Ok(Stored { id: chunk.id, bytes, refs: chunk.refs })
+            let plain_len = chunk.plain.len() as u64;
+            Ok(Stored { id: chunk.id, plain_len, bytes, refs: chunk.refs })
         };
         batch.into_iter().map(seal).collect()
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| stopped())?
+    lane.run(work).await.ok_or_else(stopped)?
 }

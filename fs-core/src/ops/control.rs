@@ -100,7 +100,11 @@ impl Drive {
             head: self.inbox.head,
             complete: self.inbox.complete,
             pending_nodes: pending.len() as u64,
-            pending_bytes: pending.iter().filter_map(unsent).sum(),
+            pending_bytes: pending
+                .iter()
+                .filter_map(unsent)
+                .sum::<u64>()
+                .saturating_sub(self.uploads.sent()),
             sending_nodes: self.uploads.sending() as u64,
             oldest_pending_ms: oldest.map_or(0, |since| self.now.mono.millis_since(since)),
             attention: self.uploads.attention_count() as u64,

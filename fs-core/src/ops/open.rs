@@ -15,6 +15,8 @@ impl Drive {
             Kind::Link => return Err(FsError::Io.into()), // what it names is nowhere
             _ => return Err(FsError::Invalid.into()),
         }
+        self.await_earlier(ino)?;
+        let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale.into()) };
         let cut = flags.truncate && inode.row.size > 0;
         if cut {
             self.truncate(ino, 0)?;

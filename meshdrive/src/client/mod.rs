@@ -3,6 +3,7 @@
 pub(crate) mod locate;
 
 use crate::{
+    daemon::lock,
     dirs::{Dirs, Label},
     failure::{Failure, Kind, Outcome},
     mounts,
@@ -10,12 +11,19 @@ use crate::{
 use protocol::control::{
     CONTROL_PATH, DriveStatus, PathText, Refusal, RefusalCode, Reply, Request,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// How long a daemon may take to take the connection: it is on this machine.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer that waits for nothing may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a new daemon may take to answer when the last one has ended, and how often that is looked at.
+const SUCCESSOR_LIMIT: Duration = Duration::from_secs(30);
+const SUCCESSOR_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection to the daemon of one drive.
 pub(crate) struct Control {
@@ -23,6 +31,10 @@ pub(crate) struct Control {
     label: Label,
     socket: PathBuf,
     mountpoint: Option<PathBuf>,
+    /// Held while somebody starts a new daemon when this one ends.
+    supervisor: PathBuf,
+    /// Why that ended.
+    given_up: PathBuf,
 }
 
 impl Control {
@@ -34,7 +46,14 @@ impl Control {
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|error| Failure::general(format!("cannot make a local client: {error}")))?;
-        Ok(Control { http, label: label.clone(), socket, mountpoint: mounts::of(dirs, label)? })
+        Ok(Control {
+            http,
+            label: label.clone(),
+            socket,
+            mountpoint: mounts::of(dirs, label)?,
+            supervisor: dirs.supervisor_lock(label),
+            given_up: dirs.given_up(label),
+        })
     }
 
     pub(crate) fn label(&self) -> &Label {
@@ -42,16 +61,32 @@ impl Control {
     }
 
     pub(crate) async fn ask(&self, request: Request) -> Outcome<Reply> {
-        let mut post = self.http.post(format!("http://meshdrive{CONTROL_PATH}")).json(&request);
-        if !waits(&request) {
-            post = post.timeout(ANSWER_LIMIT);
-        }
-        let answer = post.send().await.map_err(|error| self.unreached(&error))?;
+        let answer = self.send(&request).await?;
         if answer.status().is_success() {
             return answer.json().await.map_err(|error| self.unreadable(&error));
         }
         let refusal: Refusal = answer.json().await.map_err(|error| self.unreadable(&error))?;
         Err(from_refusal(refusal))
+    }
+
+    /// Sends it, to the next daemon if this one is just being replaced.
+    async fn send(&self, request: &Request) -> Outcome<reqwest::Response> {
+        let end = Instant::now() + SUCCESSOR_LIMIT;
+        loop {
+            let mut post = self.http.post(format!("http://meshdrive{CONTROL_PATH}")).json(request);
+            if !waits(request) {
+                post = post.timeout(ANSWER_LIMIT);
+            }
+            let error = match post.send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let again = error.is_connect() || repeats(request) && !error.is_timeout();
+            if !again || Instant::now() >= end || !lock::is_held(&self.supervisor)? {
+                return Err(self.unreached(&error));
+            }
+            tokio::time::sleep(SUCCESSOR_PAUSE).await;
+        }
     }
 
     pub(crate) async fn status(&self) -> Outcome<DriveStatus> {
@@ -95,7 +130,13 @@ impl Control {
 impl Control {
     /// Nobody listens on the socket: nothing is mounted, or a crash left the mount.
     fn no_daemon(&self) -> Failure {
-        let Some(at) = &self.mountpoint else { return not_mounted(&self.label) };
+        let Some(at) = &self.mountpoint else {
+            let failure = not_mounted(&self.label);
+            return match std::fs::read_to_string(&self.given_up) {
+                Ok(why) => failure.context(why),
+                Err(_) => failure,
+            };
+        };
         let (label, at) = (&self.label, at.display());
         Failure::new(
             Kind::NotMounted,
@@ -123,6 +164,17 @@ fn waits(request: &Request) -> bool {
             | Request::Versions { .. }
             | Request::Trash
             | Request::Restore { .. }
+    )
+}
+
+/// Requests that may be asked of a second daemon when the first one ended over them.
+fn repeats(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::Unmount(_)
+            | Request::Untrash(_)
+            | Request::Restore { .. }
+            | Request::Restart { .. }
     )
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod manual;
 pub(crate) mod mount;
 pub(crate) mod pause;
 pub(crate) mod pin;
+pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -18,7 +19,7 @@ pub(crate) mod versions;
 use crate::{
     cli::{Cli, Verb},
     config::Config,
-    dirs::Dirs,
+    dirs::{Dirs, absolute},
     failure::{Attempt, Outcome},
 };
 use std::{future::Future, path::PathBuf, process::ExitCode};
@@ -27,6 +28,7 @@ use std::{future::Future, path::PathBuf, process::ExitCode};
 pub(crate) struct App {
     pub(crate) dirs: Dirs,
     pub(crate) detached: bool,
+    pub(crate) kept: bool,
     config_file: Option<PathBuf>,
 }
 
@@ -39,12 +41,16 @@ impl App {
 
 pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
     let dirs = Dirs::new(cli.home.as_deref())?;
-    let app = App { dirs, detached: cli.detached, config_file: cli.config };
+    let config = cli.config.map(|file| absolute(&file)).transpose();
+    let config_file = config.attempt(|| "cannot resolve the path of the configuration".into())?;
+    let app = App { dirs, detached: cli.detached, kept: cli.kept, config_file };
     match cli.verb {
         Verb::Serve(args) => serve::run(&app, args)?,
-        Verb::Mount(args) => mount::run(&app, args)?,
+        Verb::Mount(args) => return mount::run(&app, args),
         Verb::Drive(verb) => wait(drive::run(&app, verb))?,
         Verb::Unmount(args) => return wait(unmount::run(&app, args)),
+        Verb::Restart(args) => wait(restart::run(&app, args, false))?,
+        Verb::Upgrade(args) => wait(restart::run(&app, args, true))?,
         Verb::Status(args) => return wait(status::run(&app, args)),
         Verb::Sync(args) => return wait(sync::run(&app, args)),
         Verb::Pause(args) => wait(pause::run(&app, args, true))?,

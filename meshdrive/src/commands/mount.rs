@@ -4,20 +4,22 @@ use super::App;
 use crate::{
     config::{Config, Size, Span},
     daemon::{self, Plan, ready},
-    dirs::{Label, private_dir},
+    dirs::{self, Label, private_dir},
     drives,
     failure::{Attempt, Failure, Outcome},
     render::{self, progress::Line},
+    supervisor,
 };
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Returns when the drive answers; a daemon in the background serves it from then on. As a service, use
---foreground: SIGTERM sends what is unsent, unmounts and ends.")]
+Returns when the drive answers; a daemon in the background serves it from then on, and a supervisor
+starts a new one if it crashes: programs that use the drive wait meanwhile and see no error. As a
+service, use --foreground: SIGTERM sends what is unsent, unmounts and ends; no supervisor is started.")]
 pub(crate) struct Args {
     /// Name of the drive
     #[arg(value_name = "DRIVE")]
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// Stay in the foreground and log to stderr, for services
     #[arg(long, short)]
     foreground: bool,
+    /// Start no supervisor: when the daemon ends, the mount is dead
+    #[arg(long)]
+    no_supervisor: bool,
     /// Refuse changes
     #[arg(long)]
     read_only: bool,
@@ -66,26 +71,30 @@ pub(crate) struct Args {
     log: Option<String>,
 }
 
-pub(crate) fn run(app: &App, args: Args) -> Outcome {
+pub(crate) fn run(app: &App, args: Args) -> Outcome<ExitCode> {
     drives::require(&app.dirs, &args.drive)?;
     let mountpoint = absolute(&args.mountpoint)?;
     let (label, foreground, read_only) = (args.drive.clone(), args.foreground, args.read_only);
+    let unsupervised = args.no_supervisor || foreground;
     let config = configure(app.config()?, args)?;
     if !foreground && !app.detached {
-        return start(app, &label);
+        start(app, &label)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    daemon::run(&Plan {
+    let plan = Plan {
         dirs: app.dirs.clone(),
         config,
         label,
         mountpoint,
         read_only,
         detached: app.detached,
-    })
+        supervised: app.kept,
+    };
+    if unsupervised || app.kept { daemon::run(&plan) } else { supervisor::run(&plan) }
 }
 
 fn absolute(path: &Path) -> Outcome<PathBuf> {
-    std::path::absolute(path).attempt(|| format!("cannot resolve {}", path.display()))
+    dirs::absolute(path).attempt(|| format!("cannot resolve {}", path.display()))
 }
 
 /// Flags and environment over the file.

@@ -158,6 +158,11 @@ fn to_json<T: serde::Serialize>(value: &T) -> Outcome<String> {
 
 fn of_drive(status: &DriveStatus, verbose: bool) -> String {
     let mut out = format!("{} ({}): {}\n", status.drive, status.mountpoint, status.sentence);
+    if status.crashes > 0 {
+        let crashes = text::count(status.crashes.into(), "crash", "crashes");
+        let up = text::age(Duration::from_secs(status.uptime_secs));
+        out.push_str(&format!("  its daemon runs for {up}, after {crashes}; the log says more\n"));
+    }
     if verbose {
         for (name, value) in numbers(status) {
             out.push_str(&format!("  {name:<14}{value}\n"));
@@ -182,8 +187,23 @@ fn numbers(status: &DriveStatus) -> Vec<(&'static str, String)> {
         ("fetching", status.fetching.to_string()),
         ("open files", status.open_handles.to_string()),
         ("conflicts", format!("{} settled by keeping both", status.conflicts)),
-        ("daemon", format!("process {}, version {}", status.pid, status.version)),
+        ("daemon", daemon(status)),
     ]
+}
+
+/// Who serves the drive, for how long, and what became of those before.
+fn daemon(status: &DriveStatus) -> String {
+    let up = text::age(Duration::from_secs(status.uptime_secs));
+    let mut out = format!("process {}, version {}, up {up}", status.pid, status.version);
+    out.push_str("; ");
+    out.push_str(&text::count(status.crashes.into(), "crash", "crashes"));
+    out.push_str(", ");
+    out.push_str(&text::count(status.restarts.into(), "restart", "restarts"));
+    match status.supervisor {
+        Some(pid) => out.push_str(&format!("; supervised by process {pid}")),
+        None => out.push_str("; no supervisor"),
+    }
+    out
 }
 
 fn of_path(report: &PathReport) -> String {

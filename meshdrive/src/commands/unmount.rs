@@ -75,7 +75,8 @@ async fn drain(control: &Control, label: &Label) -> Outcome {
 
 async fn wait_for_exit(app: &App, label: &Label) -> Outcome {
     let mut waited = Duration::ZERO;
-    while lock::is_held(&app.dirs.lock_file(label))? {
+    let locks = [app.dirs.lock_file(label), app.dirs.supervisor_lock(label)];
+    while lock::is_held(&locks[0])? || lock::is_held(&locks[1])? {
         if waited >= EXIT_LIMIT {
             return Err(Failure::general(format!(
                 "{label} is unmounted, but its daemon has not ended yet"

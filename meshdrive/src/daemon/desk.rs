@@ -54,6 +54,7 @@ impl Clerk for Desk {
             Request::Trash => history::trash(drive).await,
             Request::Untrash(ask) => history::untrash(drive, &ask).await,
             Request::Unmount(ask) => unmount(&self.0, ask).await,
+            Request::Restart { if_changed } => restart(drive, if_changed).await,
         }
     }
 }
@@ -101,6 +102,10 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
         fuse_linux::Passthrough::On => status.passthrough = true,
         fuse_linux::Passthrough::Off(why) => status.passthrough_off = why,
     }
+    status.uptime_secs = drive.keeper.uptime().as_secs();
+    status.supervisor = drive.keeper.supervisor();
+    status.crashes = drive.keeper.crashes();
+    status.restarts = drive.keeper.life().saturating_sub(status.crashes);
     status.offline_secs = drive.link.seen(core.online);
     if (1..=COUNTED_MAX).contains(&core.pending_nodes)
         && let Ok(Answer::Pending(files)) = drive.core(Command::PendingList).await
@@ -177,6 +182,35 @@ async fn detach(drive: &Arc<Drive>) -> Result<(), Refusal> {
         message: format!("{} is in use{by}; it stays mounted", drive.mountpoint.display()),
         hint: Some("close what uses it (a shell may stand in it), then unmount again".into()),
     })
+}
+
+/// Ends this daemon for a new one, when somebody is there to start it and it would start.
+async fn restart(drive: &Drive, if_changed: bool) -> Result<Reply, Refusal> {
+    let _one = drive.unmounting.lock().await;
+    if drive.keeper.supervisor().is_none() {
+        return Err(Refusal {
+            code: RefusalCode::Failed,
+            message: format!("{} has no supervisor that would start a new daemon", drive.label),
+            hint: Some("unmount it and mount it again (without --no-supervisor)".into()),
+        });
+    }
+    let program = drive.keeper.program();
+    match program.is_replaced() {
+        Ok(false) if if_changed => return Ok(Reply::Unchanged),
+        Ok(_) => {}
+        Err(error) => return Err(stays(drive, format!("its program cannot be found: {error}"))),
+    }
+    program.try_out().await.map_err(|why| stays(drive, why))?;
+    drive.again.notify_one();
+    Ok(Reply::Restarting)
+}
+
+fn stays(drive: &Drive, why: String) -> Refusal {
+    Refusal {
+        code: RefusalCode::Failed,
+        message: format!("the daemon of {} goes on: {why}", drive.label),
+        hint: Some("install the program again, then try again".into()),
+    }
 }
 
 fn failed(message: String) -> Refusal {

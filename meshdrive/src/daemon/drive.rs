@@ -1,5 +1,6 @@
 //! A mounted drive as the daemon holds it.
 
+use super::keeper::Keeper;
 use crate::dirs::Label;
 use cache::LocalStore;
 use cloud::CloudStore;
@@ -25,6 +26,9 @@ pub(crate) struct Drive {
     pub(crate) unmounting: tokio::sync::Mutex<()>,
     /// Rung when an unmount was asked for and done.
     pub(crate) quit: Notify,
+    pub(crate) keeper: Keeper,
+    /// Rung when a new daemon shall take over.
+    pub(crate) again: Notify,
 }
 
 /// Since when the store is out of reach.

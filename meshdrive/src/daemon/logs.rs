@@ -16,13 +16,33 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 /// Bytes of a log file; then it becomes `.1`, which is dropped in its turn.
 const LOG_BYTES: u64 = 8 << 20;
 
-/// Starts logging for the rest of the process. `file`: `None` is stderr.
-pub(crate) fn start(log: &Log, file: Option<&Path>) -> Outcome {
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| {
+/// Starts logging for the rest of the process into the file of another process, which keeps it bounded.
+pub(crate) fn start_beside(log: &Log, file: &Path) -> Outcome {
+    let path = file.to_path_buf();
+    // Opened for each line: the other process may have made a new file meanwhile.
+    let writer = move || -> Box<dyn Write> {
+        match append(&path) {
+            Ok((file, _)) => Box::new(file),
+            Err(_) => Box::new(io::sink()),
+        }
+    };
+    let build = tracing_subscriber::fmt().with_env_filter(filter(log)?);
+    let build = build.with_ansi(false).with_writer(writer);
+    let json = log.format == LogFormat::Json;
+    let _ = if json { build.json().try_init() } else { build.try_init() };
+    Ok(())
+}
+
+fn filter(log: &Log) -> Outcome<EnvFilter> {
+    EnvFilter::try_new(&log.level).map_err(|error| {
         Failure::usage(format!("log.level `{}`: {error}", log.level))
             .hint("use error, warn, info, debug, or a filter like info,engine=debug")
-    })?;
-    let build = tracing_subscriber::fmt().with_env_filter(filter);
+    })
+}
+
+/// Starts logging for the rest of the process. `file`: `None` is stderr.
+pub(crate) fn start(log: &Log, file: Option<&Path>) -> Outcome {
+    let build = tracing_subscriber::fmt().with_env_filter(filter(log)?);
     let json = log.format == LogFormat::Json;
     // A second start in one process (tests) keeps the first.
     let _ = match file {

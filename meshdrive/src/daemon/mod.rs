@@ -5,6 +5,7 @@ mod convert;
 mod desk;
 mod drive;
 mod history;
+mod keeper;
 pub(crate) mod lock;
 pub(crate) mod logs;
 pub(crate) mod ready;
@@ -24,12 +25,15 @@ use desk::Desk;
 use drive::{Drive, Link};
 use engine::{Engine, EngineConfig};
 use fuse_linux::{Mount, MountConfig, MountError};
+use keeper::Start;
+use protocol::keeper::AGAIN;
 use ready::Ready;
 use sd_notify::NotifyState;
 use socket::Socket;
 use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,6 +48,12 @@ const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long running control requests may take to end, and tasks of the runtime after that.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long requests that came in may take to be answered when a new daemon takes over; it answers the
+/// others. A read of bytes that are far away takes longer than anybody should wait for.
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+/// Exit code of a daemon whose core has failed (`EX_SOFTWARE` of sysexits.h).
+const CORE_FAILED: u8 = 70;
+
 /// How long an earlier daemon of the drive may take to end, and how often that is looked at.
 const PREDECESSOR_LIMIT: Duration = Duration::from_secs(15);
 const PREDECESSOR_PAUSE: Duration = Duration::from_millis(50);
@@ -57,12 +67,14 @@ pub(crate) struct Plan {
     pub(crate) read_only: bool,
     /// In the background: stdout is the pipe of the starting `mount`.
     pub(crate) detached: bool,
+    /// Started by a supervisor, which starts another one when this one ends.
+    pub(crate) supervised: bool,
 }
 
 /// Runs until the drive is unmounted, by command, by signal or from outside.
-pub(crate) fn run(plan: &Plan) -> Outcome {
+pub(crate) fn run(plan: &Plan) -> Outcome<ExitCode> {
     let ready = if plan.detached { Ready::Pipe } else { Ready::Terminal };
-    prepare(plan).and_then(|lock| live(plan, &ready, lock)).map_err(|failure| {
+    prepare(plan).and_then(|(lock, start)| live(plan, &ready, lock, start)).map_err(|failure| {
         if plan.detached {
             tracing::error!("{}", failure.render());
         }
@@ -71,20 +83,23 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
 }
 
 /// Everything before the first thread: log, limits, lock, a clean place.
-fn prepare(plan: &Plan) -> Outcome<lock::Lock> {
+fn prepare(plan: &Plan) -> Outcome<(lock::Lock, Start)> {
     private_dir(&plan.dirs.drive_state(&plan.label))?;
     let file = plan.detached.then(|| plan.dirs.log_file(&plan.label));
     logs::start(&plan.config.log, file.as_deref())?;
-    if plan.detached {
+    if plan.detached && !plan.supervised {
         // Away from the terminal, so that closing it does not end the drive.
         rustix::process::setsid().attempt(|| "cannot leave the terminal".into())?;
     }
     raise_descriptor_limit();
-    let lock = take_lock(&plan.dirs, &plan.label)?;
-    recover(plan)?;
+    let start = Start::hear(plan.supervised)?;
+    let lock = take_lock(&plan.dirs, &plan.label, &plan.dirs.lock_file(&plan.label))?;
+    if start.kept.is_none() {
+        recover(plan)?;
+    }
     // No folder of the caller's is kept in use by the daemon.
     std::env::set_current_dir("/").attempt(|| "cannot change to the root directory".into())?;
-    Ok(lock)
+    Ok((lock, start))
 }
 
 /// Many open files are backed by a descriptor each; the usual soft limit is 1,024.
@@ -97,11 +112,11 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-/// The lock of the drive. A daemon that no longer takes questions is about to end: it is waited for.
-fn take_lock(dirs: &Dirs, label: &Label) -> Outcome<lock::Lock> {
+/// A lock of the drive. A daemon that no longer takes questions is about to end: it is waited for.
+pub(crate) fn take_lock(dirs: &Dirs, label: &Label, path: &Path) -> Outcome<lock::Lock> {
     let end = Instant::now() + PREDECESSOR_LIMIT;
     loop {
-        match lock::Lock::take(&dirs.lock_file(label)) {
+        match lock::Lock::take(path) {
             Err(failure) if failure.kind == Kind::Busy => {
                 if drives::is_running(dirs, label) || Instant::now() >= end {
                     return Err(explain_lock(failure, dirs, label));
@@ -133,13 +148,13 @@ fn recover(plan: &Plan) -> Outcome {
     Ok(())
 }
 
-fn live(plan: &Plan, ready: &Ready, lock: lock::Lock) -> Outcome {
+fn live(plan: &Plan, ready: &Ready, lock: lock::Lock, start: Start) -> Outcome<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .attempt(|| "cannot start the runtime".into())?;
-    let done = start(plan, &runtime)
+    let done = build(plan, &runtime, start)
         .and_then(|(drive, socket)| runtime.block_on(serve(plan, ready, drive, socket)));
     runtime.shutdown_timeout(GOODBYE_LIMIT);
     // Last of all: whoever waits for the lock may open the same files now.
@@ -148,7 +163,7 @@ fn live(plan: &Plan, ready: &Ready, lock: lock::Lock) -> Outcome {
 }
 
 /// Builds the drive from the disk up. On a failure everything built so far is taken down again.
-fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
+fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, Socket)> {
     let _inside = runtime.enter();
     let label = &plan.label;
     let cloud = crate::store::open(&plan.dirs, &plan.config, label)?;
@@ -160,7 +175,7 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
     getrandom::fill(&mut seed)
         .map_err(|error| Failure::general(format!("cannot get random bytes: {error}")))?;
     let engine = Engine::start(EngineConfig {
-        limits: limits(&plan.config),
+        limits: fs_core::Limits { life: start.keeper.life(), ..limits(&plan.config) },
         local: Arc::clone(&local),
         cloud: Arc::clone(&cloud),
         seed: u64::from_le_bytes(seed),
@@ -169,18 +184,27 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
     })
     .attempt(|| format!("cannot start the drive {label} from {}", state.display()))?;
     let port = engine.port();
-    let config = MountConfig {
-        mountpoint: plan.mountpoint.clone(),
-        fs_name: mounts::source(label),
-        allow_other: plan.config.mount.allow_other,
-        read_only: plan.read_only,
-        threads: usize::from(plan.config.mount.threads),
-        passthrough: plan.config.mount.passthrough,
+    let Start { mut keeper, kept } = start;
+    let again = kept.is_some();
+    let (mount, record) = match kept {
+        Some(kept) => {
+            let mount = Mount::again(&mount_config(plan), port.clone(), kept);
+            (mount.map_err(mount_failure)?, Record(None))
+        }
+        None => {
+            let record = record_mount(plan)?;
+            let mount = Mount::new(&mount_config(plan), port.clone()).map_err(mount_failure)?;
+            (mount, record)
+        }
     };
-    let record = record_mount(plan)?;
-    let mount = Mount::new(&config, port.clone()).map_err(mount_failure)?;
     engine.attach(mount.driver());
-    first_answer(mount.path())?;
+    if !again {
+        first_answer(mount.path())?;
+        keeper.keep(&mount)?;
+    }
+    if keeper.supervisor().is_some() {
+        engine.die_on_failure();
+    }
     let socket = Socket::bind(&plan.dirs.socket(label))?;
     let drive = Drive {
         label: label.clone(),
@@ -193,9 +217,22 @@ fn start(plan: &Plan, runtime: &Runtime) -> Outcome<(Arc<Drive>, Socket)> {
         link: Link::default(),
         unmounting: tokio::sync::Mutex::default(),
         quit: Notify::new(),
+        keeper,
+        again: Notify::new(),
     };
     record.keep();
     Ok((Arc::new(drive), socket))
+}
+
+fn mount_config(plan: &Plan) -> MountConfig {
+    MountConfig {
+        mountpoint: plan.mountpoint.clone(),
+        fs_name: mounts::source(&plan.label),
+        allow_other: plan.config.mount.allow_other,
+        read_only: plan.read_only,
+        threads: usize::from(plan.config.mount.threads),
+        passthrough: plan.config.mount.passthrough,
+    }
 }
 
 /// The note of where the drive is mounted. Goes when the mount fails; a crash leaves it.
@@ -258,7 +295,7 @@ fn first_answer(mountpoint: &Path) -> Outcome {
     }
 }
 
-async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) -> Outcome {
+async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) -> Outcome<ExitCode> {
     let mut signals = Signals::listen()?;
     let goodbye = Arc::new(Notify::new());
     let until = Arc::clone(&goodbye);
@@ -266,6 +303,9 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
         socket.serve(Desk::new(Arc::clone(&drive)), async move { until.notified().await }),
     );
     let mut text = format!("Mounted {} at {}.", drive.label, drive.mountpoint.display());
+    if drive.keeper.life() > 0 {
+        text = format!("Serving {} at {} again.", drive.label, drive.mountpoint.display());
+    }
     let free = drive.local.disk_free().unwrap_or(u64::MAX);
     if let Some(advice) = checkup::system::too_full(free, plan.config.cache.floor.0) {
         text.push_str(&format!("\nwarning: {advice}"));
@@ -273,10 +313,15 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
     if plan.detached {
         tracing::info!("{text}");
     }
+    drive.keeper.serving();
     ready.tell(&text)?;
     notify(&[NotifyState::Ready, NotifyState::Status(&text)]);
-    let mut failed = None;
+    let (mut failed, mut successor) = (None, None);
     tokio::select! {
+        () = drive.again.notified() => {
+            tracing::info!("making room for a new daemon");
+            successor = Some(AGAIN);
+        }
         () = drive.quit.notified() => tracing::info!("unmounted"),
         () = signals.next() => {
             tracing::info!("told to stop");
@@ -284,15 +329,25 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
         }
         end = watch::watch(&drive) => match end {
             watch::End::Unmounted => tracing::warn!("unmounted from outside; saving and ending"),
+            watch::End::Failed if drive.keeper.supervisor().is_some() => {
+                successor = Some(CORE_FAILED);
+            }
             watch::End::Failed => failed = Some(core_failure(&drive.label)),
         }
     }
     goodbye.notify_one();
+    if let Some(code) = successor {
+        let _ = tokio::time::timeout(LEAVE_LIMIT, control).await;
+        let left = tokio::task::spawn_blocking(move || drive.mount.leave(LEAVE_LIMIT)).await;
+        tracing::info!(answered_all = matches!(left, Ok(true)), "left the mount to a new daemon");
+        // As after a crash, the journal has everything: closing the local state would only take time.
+        std::process::exit(code.into());
+    }
     let _ = tokio::time::timeout(GOODBYE_LIMIT, control).await;
     drop(Record(Some(plan.dirs.mount_record(&drive.label))));
     let closed = tokio::task::spawn_blocking(move || close(&drive)).await;
     let closed = closed.unwrap_or_else(|error| Err(Failure::general(error)));
-    failed.map_or(closed, Err)
+    failed.map_or(closed, Err).map(|()| ExitCode::SUCCESS)
 }
 
 /// The kernel first, then the engine, so that no request finds it gone.

@@ -82,9 +82,13 @@ impl Drop for Device {
         let place = self.home.join("m");
         if is_mounted(&place) {
             let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
-            let pid = pid.and_then(|status| i32::try_from(status["pid"].as_i64()?).ok());
-            if let Some(pid) = pid.and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
+            // The supervisor first: it would start another daemon.
+            for name in ["supervisor", "pid"] {
+                let pid =
+                    pid.as_ref().and_then(|status| i32::try_from(status[name].as_i64()?).ok());
+                if let Some(pid) = pid.and_then(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
             }
         }
     }
@@ -160,7 +164,9 @@ fn without_the_store_nothing_is_lost_and_the_choice_is_said() {
 #[test]
 fn a_crash_is_recovered_by_the_next_mount() {
     let Some(device) = Device::new() else { return };
-    device.mount();
+    device.run(&["mount", "work", "m", "--no-supervisor"]).expect(0, &["Mounted work at"]);
+    let refused = device.run(&["restart", "work"]);
+    refused.expect(1, &["has no supervisor", "hint: unmount it and mount it again"]);
     fs::write(device.file("f"), b"before the crash").unwrap();
     let pid = device.pid();
     kill_process(pid, Signal::KILL).unwrap();

@@ -174,24 +174,37 @@ fn saving_by_rename_keeps_the_node() {
     assert_eq!(versions, [b"first".as_slice(), b"second"]);
 }
 
-/// The temporary file is in the cloud before it is moved over, as the save took so long.
+/// The temporary file is in the cloud before it is moved over, as the save took so long; it may still
+/// be open, and written to, after that.
 #[test]
 fn a_slow_save_by_rename_keeps_the_node() {
-    let mut desk = Desk::new();
-    desk.save(Ino::ROOT, b"report", b"first");
-    desk.rest();
-    let before = desk.live(b"report");
-    desk.save(Ino::ROOT, b"report.new", b"second");
-    desk.rest();
-    assert_eq!(desk.live(b"report.new").len(), 1, "it is there");
-    desk.rename((Ino::ROOT, b"report.new"), (Ino::ROOT, b"report"));
-    desk.rest();
-    assert_eq!(desk.live(b"report"), before, "the same node");
-    assert!(desk.live(b"report.new").is_empty());
-    let versions = desk.store.versions.iter().filter(|(content, _)| before.contains(&content.id));
-    let versions: Vec<&[u8]> = versions.map(|(_, version)| version.bytes.as_slice()).collect();
-    assert_eq!(versions, [b"first".as_slice(), b"second"]);
-    assert_eq!(desk.status().pending_nodes, 0);
+    for is_open in [false, true] {
+        let mut desk = Desk::new();
+        desk.save(Ino::ROOT, b"report", b"first");
+        desk.rest();
+        let before = desk.live(b"report");
+        let ino = desk.save(Ino::ROOT, b"report.new", b"second");
+        desk.rest();
+        assert_eq!(desk.live(b"report.new").len(), 1, "it is there");
+        let handle = is_open.then(|| desk.open(ino));
+        if let Some(handle) = handle {
+            desk.write(ino, handle, 0, b"S");
+        }
+        desk.rename((Ino::ROOT, b"report.new"), (Ino::ROOT, b"report"));
+        if let Some(handle) = handle {
+            desk.rest();
+            desk.close(ino, handle);
+        }
+        desk.rest();
+        assert_eq!(desk.live(b"report"), before, "the same node");
+        assert!(desk.live(b"report.new").is_empty());
+        let mine = |id: &NodeId| before.contains(id);
+        let versions = desk.store.versions.iter().filter(|(content, _)| mine(&content.id));
+        let versions: Vec<&[u8]> = versions.map(|(_, version)| version.bytes.as_slice()).collect();
+        let last: &[u8] = if is_open { b"Second" } else { b"second" };
+        assert_eq!(versions, [b"first".as_slice(), last]);
+        assert_eq!(desk.status().pending_nodes, 0);
+    }
 }
 
 #[test]

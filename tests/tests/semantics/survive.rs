@@ -4,7 +4,7 @@ use crate::{has, level, names};
 use meshdrive_tests::{
     Device, Line, Proxy, Random, World, content, have, skip, tool, tree, wait_until,
 };
-use rustix::fs::{XattrFlags, getxattr, setxattr};
+use rustix::fs::{FlockOperation, XattrFlags, flock, getxattr, setxattr};
 use std::{
     fs::{self, File, FileTimes, Permissions},
     io::Write,
@@ -260,4 +260,40 @@ fn claim_pending_is_sent_once_after_kill() {
         assert_eq!(versions.as_array().unwrap().len(), 1, "{name}: {versions}");
     }
     assert_eq!(world.a.figure("conflicts") + b.figure("conflicts"), 0);
+}
+
+#[test]
+fn claim_end_of_the_daemon_is_a_pause() {
+    let world = World::mounted("semantics::claim_end_of_the_daemon_is_a_pause");
+    let Some(world) = world else { return };
+    let a = &world.a;
+    let bytes = content(7, 100_000);
+    for end in ["crash", "restart"] {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let open = options.open(a.path("removed")).unwrap();
+        open.write_all_at(&bytes, 0).unwrap();
+        flock(&open, FlockOperation::NonBlockingLockExclusive).unwrap();
+        fs::remove_file(a.path("removed")).unwrap();
+        let held = options.open(a.path(end)).unwrap();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        match end {
+            "crash" => a.crash(),
+            _ => drop(a.run(&["restart", "work"]).expect(0, &["has a new daemon"])),
+        }
+        let mut found = vec![0; bytes.len()];
+        open.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == bytes, "{end}: a removed file has other bytes");
+        held.write_all_at(&bytes, 0).unwrap();
+        let other = File::open(a.path(end)).unwrap();
+        let locked = flock(&other, FlockOperation::NonBlockingLockExclusive);
+        assert!(locked.is_err(), "{end}: the lock is lost");
+        fs::create_dir(a.path(format!("made after {end}"))).unwrap();
+    }
+    a.sync();
+    let b = world.join("b");
+    b.mount();
+    level(a, &b);
+    has(&b, "crash", &bytes);
+    has(&b, "restart", &bytes);
 }

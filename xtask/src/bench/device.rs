@@ -58,6 +58,10 @@ impl<'a> Device<'a> {
     pub(super) fn mount(&self) -> Result<()> {
         self.bench.keeper.mount(&self.mountpoint)?;
         output(self.meshdrive().args(["mount", DRIVE]).arg(&self.mountpoint))?;
+        // The supervisor first: it would start another daemon.
+        if let Some(supervisor) = self.status()?["supervisor"].as_u64() {
+            self.bench.keeper.process(u32::try_from(supervisor)?)?;
+        }
         self.bench.keeper.process(u32::try_from(self.pid()?)?)
     }
 
