@@ -19,6 +19,8 @@ pub(crate) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
+    /// Where in a page of the file it was begun.
+    in_page: usize,
     home: Buffers,
 }
 
@@ -27,11 +29,17 @@ impl Buffers {
     pub(crate) fn begin(&self, offset: u64) -> Buffer {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut bytes = idle.unwrap_or_else(|| Vec::with_capacity(2 * PAGE_BYTES + BUFFER_BYTES));
-        let page = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-        let start = page + (offset % PAGE_BYTES as u64) as usize;
-        bytes.resize(start, 0);
-        Buffer { bytes, start, home: self.clone() }
+        let in_page = (offset % PAGE_BYTES as u64) as usize;
+        let start = lead_in(&mut bytes, in_page);
+        Buffer { bytes, start, in_page, home: self.clone() }
     }
+}
+
+/// Puts so many bytes into an empty vector that the next one lies at `in_page` in a page.
+fn lead_in(bytes: &mut Vec<u8>, in_page: usize) -> usize {
+    let start = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES) + in_page;
+    bytes.resize(start, 0);
+    start
 }
 
 impl Buffer {
@@ -50,8 +58,15 @@ impl Buffer {
         self.bytes.split_off(self.bytes.len() - count.min(self.len()))
     }
 
+    /// What is much shorter than a buffer does not keep one.
     pub(crate) fn finish(self) -> Bytes {
-        Bytes::from_owner(self)
+        if self.len() > BUFFER_BYTES / 2 {
+            return Bytes::from_owner(self);
+        }
+        let mut exact = Vec::with_capacity(2 * PAGE_BYTES + self.len());
+        let start = lead_in(&mut exact, self.in_page);
+        exact.extend_from_slice(self.as_ref());
+        Bytes::from(exact).slice(start..)
     }
 }
 
@@ -81,10 +96,10 @@ mod tests {
         let buffers = Buffers::default();
         for offset in [0, 1, 4095, 4096, 123_456_789] {
             let mut buffer = buffers.begin(offset);
-            buffer.vec().extend_from_slice(&[7; 5_000]);
+            buffer.vec().extend_from_slice(&[7; 901_000]);
             assert_eq!(buffer.cut(1_000), [7; 1_000]);
             let bytes = buffer.finish();
-            assert_eq!(bytes, [7; 4_000][..]);
+            assert!(bytes.len() == 900_000 && bytes.iter().all(|byte| *byte == 7));
             assert_eq!(bytes.as_ptr() as u64 % 4096, offset % 4096);
             let part = bytes.slice(10..20);
             drop(bytes);
@@ -92,6 +107,11 @@ mod tests {
             drop(part);
             assert_eq!(buffers.0.lock().unwrap().len(), 1);
         }
+        let mut buffer = buffers.begin(4_095);
+        buffer.vec().extend_from_slice(&[7; 5_000]);
+        let bytes = buffer.finish();
+        assert_eq!((bytes.len(), bytes.as_ptr() as usize % 4096), (5_000, 4_095));
+        assert_eq!(buffers.0.lock().unwrap().len(), 1, "a short part keeps no buffer");
         let many: Vec<Buffer> = (0..40).map(|_| buffers.begin(0)).collect();
         drop(many);
         assert_eq!(buffers.0.lock().unwrap().len(), BUFFERS_IDLE);

@@ -41,7 +41,7 @@ pub(crate) fn seal(
         salt,
         segments: vec![Segment { stored_len: 0, compressed: false }; count],
     };
-    let cipher = suite.cipher(&keys.chunk_key(suite, id, &salt));
+    let cipher = suite.cipher(&keys.chunk_key(suite, id, &salt))?;
     let mut out = Vec::with_capacity(head.encoded_len() + plain.len() + TAG_BYTES * count);
     out.resize(head.encoded_len(), 0);
     let mut try_zstd = true;
@@ -115,7 +115,7 @@ impl Opener {
             return Err(Refused("length contradicts the head"));
         }
         let suite = Suite::from_byte(head.suite)?;
-        let cipher = suite.cipher(&keys.chunk_key(suite, id, &head.salt));
+        let cipher = suite.cipher(&keys.chunk_key(suite, id, &head.salt))?;
         let end = if count == 0 { head.segments.len() } else { usize::from(first + count) };
         Ok(Opener { cipher, head, id: *id, next: usize::from(first), end })
     }

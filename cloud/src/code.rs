@@ -159,7 +159,7 @@ pub(crate) fn seal_key(
     out.extend_from_slice(&[SEALED_KEY_VERSION, suite as u8]);
     out.extend_from_slice(&salt);
     out.extend_from_slice(key.bytes());
-    let cipher = suite.cipher(&wrapping_key(secret, &salt));
+    let cipher = suite.cipher(&wrapping_key(secret, &salt))?;
     let tag = cipher.seal(0, &aad(drive, params), &mut out[HEAD_BYTES..])?;
     out.extend_from_slice(&tag);
     Ok(out)
@@ -180,7 +180,7 @@ pub(crate) fn open_key(
         return Err(Refused("not a drive key"));
     }
     key.copy_from_slice(body);
-    let cipher = Suite::XChaCha20Poly1305.cipher(&wrapping_key(secret, &head[2..]));
+    let cipher = Suite::XChaCha20Poly1305.cipher(&wrapping_key(secret, &head[2..]))?;
     cipher.open(0, &aad(drive, params), &mut *key, tag)?;
     Ok(DriveKey::from_bytes(*key))
 }

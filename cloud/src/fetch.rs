@@ -23,6 +23,8 @@ const READS_IN_FLIGHT: usize = 4;
 const PAGES_AT_ONCE: usize = 16;
 /// Largest range at the start of a file for which its only chunk is asked for along with its body.
 const ALONG_BYTES: u64 = 128 << 10;
+/// A range from this size on is delivered as it was asked for, without what lies around it.
+const LONG_BYTES: u64 = 1 << 20;
 /// Largest file that `fetch_small` takes, in bytes.
 const SMALL_FILE_BYTES: u64 = 8 << 20;
 
@@ -40,7 +42,8 @@ pub(crate) struct Want {
 
 impl Want {
     /// The part of `extent`, at `at` in the file, that `range` needs, widened to whole segments:
-    /// bytes that have to be fetched anyway are delivered too.
+    /// bytes that have to be fetched anyway are delivered too. Of a long range they are left out: what
+    /// is beside it is most likely on its way as well.
     fn new(file: usize, at: u64, extent: &Extent, range: Range) -> Option<Want> {
         let part = Range::at(at, extent.len).clip(range);
         if part.is_empty() {
@@ -54,8 +57,11 @@ impl Want {
         let offset = u64::from(extent.offset);
         let first = (offset + (part.start - at)) / segment;
         let end = (offset + (part.end - at)).div_ceil(segment);
-        let start = (first * segment).max(offset);
-        let stop = (end * segment).min(offset + extent.len);
+        let (start, stop) = if range.len() >= LONG_BYTES {
+            (offset + (part.start - at), offset + (part.end - at))
+        } else {
+            ((first * segment).max(offset), (end * segment).min(offset + extent.len))
+        };
         Some(Want {
             file,
             at: at + (start - offset),

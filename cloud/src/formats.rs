@@ -13,7 +13,7 @@ use protocol::codec::hex;
 use protocol::pack::ChunkHead;
 use protocol::wire;
 
-const SUITES: [Suite; 2] = [Suite::XChaCha20Poly1305, Suite::Aes256GcmSiv];
+const SUITES: [Suite; 3] = [Suite::XChaCha20Poly1305, Suite::Aes256GcmSiv, Suite::Aes256Gcm];
 const NODE: NodeId = NodeId([2; 16]);
 const PARENT: NodeId = NodeId([3; 16]);
 
@@ -86,7 +86,8 @@ fn records_are_what_they_were() {
         SUITES.map(seal),
         [
             "01010909090909090909090909090909090909090909090909097dab1d7a7c8e50e6effa34a4a980827291337b91584603c74afc17fa644bc28e",
-            "01020909090909090909090909090909090909090909090909090fbb3bb8bda1a5d1e15d9c738d59e8bf71a86f011a8e4f379b17ec35b5395b4c"
+            "01020909090909090909090909090909090909090909090909090fbb3bb8bda1a5d1e15d9c738d59e8bf71a86f011a8e4f379b17ec35b5395b4c",
+            "01030909090909090909090909090909090909090909090909098d83ecdb769c872120e7c6616bc4e81f4ac086c9842136c985d64a64817d4ca0"
         ]
     );
     let plains = [
@@ -148,6 +149,9 @@ fn chunks_are_what_they_were() {
         "45 246b09ae0ee12f0e",
         "1248 853c6276e4ebe9c9",
         "200102 08c19de9d12fde10",
+        "45 3bbfb7acc42cdb70",
+        "1248 6b10fcd40979915a",
+        "200102 e1169edf8b1e8a12",
     ];
     assert_eq!(found, golden);
 }

@@ -4,6 +4,7 @@ use aes_gcm_siv::Aes256GcmSiv;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use fs_core::{CloudError, CloudErrorKind, Name, NodeId};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -37,8 +38,12 @@ impl From<protocol::pack::FormatError> for Refused {
 pub(crate) enum Suite {
     /// Fast on every processor.
     XChaCha20Poly1305 = 1,
-    /// About three times faster where the processor has AES instructions; RFC 8452.
+    /// About three times faster where the processor has AES instructions; RFC 8452. Drives are not
+    /// made with it any more.
     Aes256GcmSiv = 2,
+    /// Twice as fast again there; NIST SP 800-38D. A nonce that came twice under one key would give
+    /// the key's bytes away, but every key here is derived with a fresh salt and counts its nonces.
+    Aes256Gcm = 3,
 }
 
 impl Suite {
@@ -46,6 +51,7 @@ impl Suite {
         match byte {
             1 => Ok(Suite::XChaCha20Poly1305),
             2 => Ok(Suite::Aes256GcmSiv),
+            3 => Ok(Suite::Aes256Gcm),
             _ => Err(Refused("unknown cipher suite")),
         }
     }
@@ -59,15 +65,20 @@ impl Suite {
         let aes = std::arch::is_aarch64_feature_detected!("aes");
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let aes = false;
-        if aes { Suite::Aes256GcmSiv } else { Suite::XChaCha20Poly1305 }
+        if aes { Suite::Aes256Gcm } else { Suite::XChaCha20Poly1305 }
     }
 
     /// A cipher under a key that seals one thing only, so that the nonce may be a small counter.
-    pub(crate) fn cipher(self, key: &[u8; 32]) -> Cipher {
-        match self {
+    pub(crate) fn cipher(self, key: &[u8; 32]) -> Result<Cipher, Refused> {
+        Ok(match self {
             Suite::XChaCha20Poly1305 => Cipher::XChaCha(XChaCha20Poly1305::new(key.into())),
             Suite::Aes256GcmSiv => Cipher::AesSiv(Box::new(Aes256GcmSiv::new(key.into()))),
-        }
+            Suite::Aes256Gcm => {
+                let key = UnboundKey::new(&AES_256_GCM, key);
+                let key = key.map_err(|_| Refused("the key has a wrong length"))?;
+                Cipher::AesGcm(Box::new(LessSafeKey::new(key)))
+            }
+        })
     }
 }
 
@@ -75,6 +86,7 @@ impl Suite {
 pub(crate) enum Cipher {
     XChaCha(XChaCha20Poly1305),
     AesSiv(Box<Aes256GcmSiv>),
+    AesGcm(Box<LessSafeKey>),
 }
 
 impl Cipher {
@@ -85,7 +97,14 @@ impl Cipher {
         aad: &[u8],
         buffer: &mut [u8],
     ) -> Result<[u8; TAG_BYTES], Refused> {
+        const TOO_LONG: Refused = Refused("too long to seal");
         let tag = match self {
+            Cipher::AesGcm(cipher) => {
+                let nonce = Nonce::assume_unique_for_key(nonce(counter));
+                let tag = cipher.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer);
+                let tag = tag.map_err(|_| TOO_LONG)?;
+                return tag.as_ref().try_into().map_err(|_| TOO_LONG);
+            }
             Cipher::XChaCha(cipher) => {
                 cipher.encrypt_inout_detached(&nonce::<24>(counter).into(), aad, buffer.into())
             }
@@ -93,7 +112,7 @@ impl Cipher {
                 cipher.encrypt_inout_detached(&nonce::<12>(counter).into(), aad, buffer.into())
             }
         };
-        tag.map(Into::into).map_err(|_| Refused("too long to seal"))
+        tag.map(Into::into).map_err(|_| TOO_LONG)
     }
 
     /// Decrypts `buffer` in place if `tag` proves that it is what was sealed at this place.
@@ -104,18 +123,24 @@ impl Cipher {
         buffer: &mut [u8],
         tag: &[u8; TAG_BYTES],
     ) -> Result<(), Refused> {
-        let tag = tag.into();
+        const WRONG: Refused = Refused("the seal does not match: changed, or from another place");
         let opened = match self {
+            Cipher::AesGcm(cipher) => {
+                let (nonce, aad) = (Nonce::assume_unique_for_key(nonce(counter)), Aad::from(aad));
+                let tag = Tag::from(*tag);
+                let opened = cipher.open_in_place_separate_tag(nonce, aad, tag, buffer, 0..);
+                return opened.map(drop).map_err(|_| WRONG);
+            }
             Cipher::XChaCha(cipher) => {
                 let nonce = nonce::<24>(counter).into();
-                cipher.decrypt_inout_detached(&nonce, aad, buffer.into(), tag)
+                cipher.decrypt_inout_detached(&nonce, aad, buffer.into(), tag.into())
             }
             Cipher::AesSiv(cipher) => {
                 let nonce = nonce::<12>(counter).into();
-                cipher.decrypt_inout_detached(&nonce, aad, buffer.into(), tag)
+                cipher.decrypt_inout_detached(&nonce, aad, buffer.into(), tag.into())
             }
         };
-        opened.map_err(|_| Refused("the seal does not match: changed, or from another place"))
+        opened.map_err(|_| WRONG)
     }
 }
 

@@ -65,7 +65,7 @@ impl Sealer {
         out.extend_from_slice(&[RECORD_VERSION, self.suite as u8]);
         out.extend_from_slice(&salt);
         out.extend_from_slice(plain);
-        let cipher = self.suite.cipher(&self.keys.record_key(self.suite, &salt));
+        let cipher = self.suite.cipher(&self.keys.record_key(self.suite, &salt))?;
         let aad = self.aad(self.suite, node, field);
         let tag = cipher.seal(0, &aad, &mut out[HEAD_BYTES..])?;
         out.extend_from_slice(&tag);
@@ -87,7 +87,7 @@ impl Sealer {
         let suite = Suite::from_byte(head[1])?;
         let mut salt = [0; SALT_BYTES];
         salt.copy_from_slice(&head[2..]);
-        let cipher = suite.cipher(&self.keys.record_key(suite, &salt));
+        let cipher = suite.cipher(&self.keys.record_key(suite, &salt))?;
         let mut plain = body.to_vec();
         cipher.open(0, &self.aad(suite, node, field), &mut plain, tag)?;
         Ok(plain)

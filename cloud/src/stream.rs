@@ -18,10 +18,12 @@ use protocol::pack::{ChunkHead, FRAME_HEADER_BYTES, FrameHeader, FrameStatus};
 
 /// Requests of one fetch that are on their way at once; only the first of them is read from.
 const ANSWERS_IN_FLIGHT: usize = 2;
-/// Bytes of the first part that is handed on, so that it comes soon; each next one is four times as
-/// large, up to the last, because every part costs its receiver a turn.
-const FIRST_PART_BYTES: usize = 64 << 10;
-const LARGEST_PART_BYTES: usize = 1 << 20;
+/// Bytes of the first part that is handed on, so that it comes soon, where somebody may wait: not at
+/// a multiple of 1 MiB. The next one is four times as large; all others end at multiples of 1 MiB of the file, as the kernel reads, because every part
+/// costs its receiver a turn, and a read that lies in two parts a copy.
+const FIRST_PART_BYTES: u64 = 64 << 10;
+const SECOND_PART_BYTES: u64 = 256 << 10;
+const LARGEST_PART_BYTES: u64 = 1 << 20;
 
 impl Native {
     /// Fetches, opens and delivers parts in order.
@@ -198,19 +200,19 @@ impl Incoming {
 }
 
 /// Puts verified bytes together to parts. All but the last part of a run end where a page of the file
-/// ends: the few bytes beyond go into the next part, so that the parts can be written page by page.
+/// ends: the bytes beyond go into the next part, so that the parts can be written page by page.
 struct Parts<'a> {
     buffers: Buffers,
     sink: &'a mut PartSink,
     /// Where the open part begins in the file, and its bytes.
     open: Option<(u64, Buffer)>,
-    /// A part of so many bytes is handed on.
-    enough: usize,
+    /// Parts that were handed on so far.
+    count: usize,
 }
 
 impl<'a> Parts<'a> {
     fn new(buffers: Buffers, sink: &'a mut PartSink) -> Parts<'a> {
-        Parts { buffers, sink, open: None, enough: FIRST_PART_BYTES }
+        Parts { buffers, sink, open: None, count: 0 }
     }
 
     /// Where the bytes at `at` of the file go.
@@ -223,16 +225,19 @@ impl<'a> Parts<'a> {
 
     /// Hands the open part on if it is large enough.
     fn ripen(&mut self) {
-        let Some((start, mut part)) = self.open.take_if(|(_, part)| part.len() >= self.enough)
+        let count = self.count;
+        let Some((start, mut part)) =
+            self.open.take_if(|(start, part)| cut_at(*start, part.len() as u64, count).is_some())
         else {
             return;
         };
-        self.enough = LARGEST_PART_BYTES.min(self.enough * 4);
         let end = start + part.len() as u64;
-        let rest = part.cut((end % PAGE_BYTES as u64) as usize);
+        let cut = cut_at(start, part.len() as u64, count).unwrap_or(end);
+        let rest = part.cut((end - cut) as usize);
         (self.sink)(start, part.finish());
+        self.count += 1;
         if !rest.is_empty() {
-            self.at(end - rest.len() as u64).vec().extend_from_slice(&rest);
+            self.at(cut).vec().extend_from_slice(&rest);
         }
     }
 
@@ -241,11 +246,12 @@ impl<'a> Parts<'a> {
             && part.len() > 0
         {
             (self.sink)(start, part.finish());
+            self.count += 1;
         }
     }
 
     fn zeros(&mut self, mut at: u64, len: u64) {
-        const ZEROS: &[u8] = &[0; LARGEST_PART_BYTES];
+        const ZEROS: &[u8] = &[0; LARGEST_PART_BYTES as usize];
         self.flush();
         let end = at.saturating_add(len);
         while at < end {
@@ -253,6 +259,25 @@ impl<'a> Parts<'a> {
             (self.sink)(at, Bytes::from_static(&ZEROS[..len as usize]));
             at += len;
         }
+    }
+}
+
+/// Where the part from `start` of `len` bytes is to end, if it is ripe.
+fn cut_at(start: u64, len: u64, parts_before: usize) -> Option<u64> {
+    let end = start + len;
+    let whole = end / LARGEST_PART_BYTES * LARGEST_PART_BYTES;
+    let soon = match parts_before {
+        0 if start > 0 && start.is_multiple_of(LARGEST_PART_BYTES) => LARGEST_PART_BYTES,
+        0 => FIRST_PART_BYTES,
+        1 => SECOND_PART_BYTES,
+        _ => LARGEST_PART_BYTES,
+    };
+    if whole > start {
+        Some(whole)
+    } else if len >= soon {
+        Some(end - end % PAGE_BYTES as u64)
+    } else {
+        None
     }
 }
 

@@ -140,7 +140,9 @@ impl Drive {
         for gap in gaps {
             let mut start = gap.start;
             while start < gap.end {
-                let part = Range::new(start, gap.end.min(start + FETCH_BYTES));
+                // Cut where the next reader's requests are cut too.
+                let end = start.saturating_add(FETCH_BYTES - start % FETCH_BYTES);
+                let part = Range::new(start, gap.end.min(end));
                 start = part.end;
                 self.hydration.mark(ino, part);
                 self.hydration.begin();

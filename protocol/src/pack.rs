@@ -39,7 +39,7 @@ const fn bad(what: &'static str, why: &'static str) -> FormatError {
 /// The plain head of a stored chunk: what is needed to find and open its segments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChunkHead {
-    /// 1 = XChaCha20-Poly1305, 2 = AES-256-GCM-SIV.
+    /// 1 = XChaCha20-Poly1305, 2 = AES-256-GCM-SIV, 3 = AES-256-GCM.
     pub suite: u8,
     pub plain_len: u32,
     pub salt: [u8; 16],

@@ -9,11 +9,11 @@ use crate::{
         drives::Device,
     },
     ids::{Hash, Id},
-    packs::{Packs, read_at},
+    packs::{Packs, append_at, read_at},
     problem::Problem,
 };
 use axum::body::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt, stream};
 use protocol::{
     limits,
     pack::{ChunkHead, FrameHeader, FrameStatus},
@@ -53,57 +53,57 @@ impl Frames {
     pub(crate) fn stream(self) -> impl Stream<Item = Result<Bytes, Problem>> {
         stream::try_unfold(self, |frames| async move {
             if frames.pieces.is_empty() {
-                return Ok(None);
+                return Ok::<_, Problem>(None);
             }
-            let (bytes, damaged, frames) = elsewhere(move || Ok(frames.step())).await?;
+            let (step, damaged, frames) = elsewhere(move || Ok(frames.step())).await?;
             frames.report(damaged).await?;
-            frames.app.metrics.bytes_out.inc_by(bytes.len() as u64);
-            Ok(Some((Bytes::from(bytes), frames)))
+            let bytes: usize = step.iter().map(Bytes::len).sum();
+            frames.app.metrics.bytes_out.inc_by(bytes as u64);
+            Ok(Some((stream::iter(step.into_iter().map(Ok)), frames)))
         })
+        .try_flatten()
     }
 
     /// Reads as many pieces as make one step. Also gives packs that could not be read back.
-    fn step(mut self) -> (Vec<u8>, Vec<Hash>, Frames) {
-        let (mut out, mut damaged) = (Vec::new(), Vec::new());
-        while out.len() < STEP_BYTES
+    fn step(mut self) -> (Vec<Bytes>, Vec<Hash>, Frames) {
+        let (mut step, mut bytes, mut damaged) = (Vec::new(), 0, Vec::new());
+        while bytes < STEP_BYTES
             && let Some((piece, place)) = self.pieces.pop_front()
         {
-            let before = out.len();
-            let status = match place {
-                None => FrameStatus::Missing,
-                Some(_) if self.sent >= limits::READ_BYTES => FrameStatus::Later,
-                Some(place) => self.frame(&piece, &place, &mut out, &mut damaged),
+            let read = match place {
+                None => Err(FrameStatus::Missing),
+                Some(_) if self.sent >= limits::READ_BYTES => Err(FrameStatus::Later),
+                Some(place) => self.frame(&piece, &place, &mut damaged),
             };
-            if status != FrameStatus::Ok {
-                out.truncate(before);
-                let header = FrameHeader { status, head_len: 0, body_len: 0 };
-                out.extend_from_slice(&header.encode());
-            }
-            self.sent += out.len() - before;
+            let frame = read.unwrap_or_else(|status| {
+                FrameHeader { status, head_len: 0, body_len: 0 }.encode().to_vec()
+            });
+            self.sent += frame.len();
+            bytes += frame.len();
+            step.push(Bytes::from(frame));
         }
-        (out, damaged, self)
+        (step, damaged, self)
     }
 
-    /// Appends the frame of one piece. Unless it is `Ok`, what was appended is to be dropped.
+    /// The frame of one piece, or why there is none.
     fn frame(
         &mut self,
         piece: &Piece,
         place: &Place,
-        out: &mut Vec<u8>,
         damaged: &mut Vec<Hash>,
-    ) -> FrameStatus {
+    ) -> Result<Vec<u8>, FrameStatus> {
         let open = std::mem::take(&mut self.open);
         let mut reader = Reader { packs: &self.app.packs, drive: self.device.drive_id, open };
-        let read = reader.piece(place, piece.first, piece.count, self.room(), out);
+        let read = reader.piece(place, (piece.first, piece.count), self.room());
         self.open = reader.open;
         match read {
-            Ok(status) => status,
+            Ok(read) => read,
             Err(error) => {
                 tracing::error!(pack = protocol::codec::hex(&place.pack), %error, "cannot read a pack");
                 if lost(&error) {
                     damaged.push(place.pack);
                 }
-                FrameStatus::Damaged
+                Err(FrameStatus::Damaged)
             }
         }
     }
@@ -150,22 +150,21 @@ impl<'a> Reader<'a> {
         Ok(chunk)
     }
 
-    /// Appends the frame of some segments of a chunk, if it has at most `room` bytes.
+    /// The frame of some segments of a chunk, if it has at most `room` bytes; in one buffer, which is
+    /// sent as it is.
     fn piece(
         &mut self,
         place: &Place,
-        first: u16,
-        count: u16,
+        (first, count): (u16, u16),
         room: u64,
-        out: &mut Vec<u8>,
-    ) -> io::Result<FrameStatus> {
+    ) -> io::Result<Result<Vec<u8>, FrameStatus>> {
         let pack = self.pack(&place.pack)?;
         let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut start = [0; HEAD_BYTES];
         let start = &mut start[..HEAD_BYTES.min(place.len as usize)];
         read_at(&pack, start, place.at)?;
         let head = ChunkHead::decode(start).map_err(malformed)?;
-        let Ok(range) = head.locate(first, count) else { return Ok(FrameStatus::Missing) };
+        let Ok(range) = head.locate(first, count) else { return Ok(Err(FrameStatus::Missing)) };
         if range.end > u64::from(place.len) {
             return Err(malformed(protocol::pack::FormatError {
                 what: "chunk",
@@ -174,19 +173,20 @@ impl<'a> Reader<'a> {
         }
         let (head_len, body_len) = (head.encoded_len(), range.end - range.start);
         if head_len as u64 + body_len > room {
-            return Ok(FrameStatus::Later);
+            return Ok(Err(FrameStatus::Later));
         }
         let header = FrameHeader {
             status: FrameStatus::Ok,
             head_len: head_len as u32,
             body_len: body_len as u32,
         };
-        out.extend_from_slice(&header.encode());
-        out.extend_from_slice(&start[..head_len]);
-        let body = out.len();
-        out.resize(body + body_len as usize, 0);
-        read_at(&pack, &mut out[body..], place.at + range.start)?;
-        Ok(FrameStatus::Ok)
+        let header = header.encode();
+        let mut frame = Vec::with_capacity(header.len() + head_len + body_len as usize);
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(&start[..head_len]);
+        append_at(&pack, &mut frame, place.at + range.start, body_len as usize)?;
+        frame.truncate(header.len() + head_len + body_len as usize);
+        Ok(Ok(frame))
     }
 
     fn pack(&mut self, id: &Hash) -> io::Result<Arc<File>> {

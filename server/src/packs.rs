@@ -100,6 +100,41 @@ impl Drop for Incoming {
     }
 }
 
+/// Appends at least `count` bytes from `offset` to `out`, which has room for them: not zeros first, where
+/// the system can do without. More than that come if it has more room.
+#[cfg(unix)]
+pub(crate) fn append_at(
+    file: &File,
+    out: &mut Vec<u8>,
+    offset: u64,
+    count: usize,
+) -> io::Result<()> {
+    out.reserve(count);
+    let start = out.len();
+    while out.len() - start < count {
+        let at = offset + (out.len() - start) as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(out), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Appends `count` bytes from `offset` to `out`.
+#[cfg(windows)]
+pub(crate) fn append_at(
+    file: &File,
+    out: &mut Vec<u8>,
+    offset: u64,
+    count: usize,
+) -> io::Result<()> {
+    let start = out.len();
+    out.resize(start + count, 0);
+    read_at(file, &mut out[start..], offset)
+}
+
 /// Fills `buffer` from `offset`, leaving the file's own position alone where the system can.
 #[cfg(unix)]
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {

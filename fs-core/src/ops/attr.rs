@@ -80,6 +80,11 @@ impl Drive {
         self.put(row);
     }
 
+    /// What counts as a change of content although no byte changes: room that is reserved.
+    pub(super) fn set_modified(&mut self, ino: Ino) {
+        self.set_fields(ino, &SetAttrs { mtime: Some(SetTime::Now), ..SetAttrs::default() });
+    }
+
     /// Records a new length: first the record, then the backing file, so that a crash in between
     /// leaves a longer file (which recovery cuts), never bytes that were cut off and come back.
     pub(super) fn truncate(&mut self, ino: Ino, size: u64) -> Step<()> {

@@ -165,6 +165,7 @@ impl Drive {
         if zero {
             let range = Range::new(offset, if keep_size { end.min(size) } else { end });
             if range.is_empty() {
+                self.set_modified(ino);
                 return Ok(Some(Response::Done));
             }
             return self.zero_range(ticket, ino, range);
@@ -172,6 +173,8 @@ impl Drive {
         self.ensure_room(0)?;
         if !keep_size && end > size {
             self.truncate(ino, end)?;
+        } else {
+            self.set_modified(ino);
         }
         Ok(Some(Response::Done))
     }

@@ -10,6 +10,8 @@ use alloc::{format, string::String, string::ToString, vec::Vec};
 const STATUS: &[u8] = b"user.meshdrive.status";
 const PIN: &[u8] = b"user.meshdrive.pin";
 const OURS: &[u8] = b"user.meshdrive.";
+/// What names begin with on Linux file systems (xattr(7)); others are refused there too.
+const SPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system.posix_acl_"];
 /// Linux XATTR_NAME_MAX and XATTR_SIZE_MAX, in bytes.
 const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 65_536;
@@ -42,6 +44,9 @@ impl Drive {
         }
         if name.starts_with(OURS) {
             return Err(FsError::NotPermitted.into());
+        }
+        if !SPACES.iter().any(|space| name.starts_with(space)) {
+            return Err(FsError::Unsupported.into());
         }
         let inode = self.node(ino)?;
         let known = inode.row.attrs.xattrs.get(name);

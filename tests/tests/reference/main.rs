@@ -62,6 +62,8 @@ fn run(test: &str, seed: u64, again: bool) {
     if !rustix::process::geteuid().is_root() {
         return skip(test, "only root can act as other users");
     }
+    // Another run may have ended with another mask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let Some(world) = World::new(test) else { return };
     let seed = number("MESHDRIVE_SEED", seed);
     let operations = number("MESHDRIVE_OPERATIONS", OPERATIONS);

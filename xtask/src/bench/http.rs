@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
 };
@@ -34,6 +35,19 @@ impl Http {
     pub(super) fn download(&mut self, path: &str, token: &str) -> Result<u64> {
         let mut total = 0;
         self.get(path, Some(token), |part| total += part.len() as u64)?;
+        Ok(total)
+    }
+
+    /// Downloads a body into a file; returns its length.
+    pub(super) fn download_to(&mut self, path: &str, token: &str, file: &mut File) -> Result<u64> {
+        let (mut total, mut written) = (0, Ok(()));
+        self.get(path, Some(token), |part| {
+            total += part.len() as u64;
+            if written.is_ok() {
+                written = file.write_all(part);
+            }
+        })?;
+        written?;
         Ok(total)
     }
 

@@ -6,10 +6,12 @@ mod copy_in;
 mod copy_out;
 mod edit;
 mod git;
+mod grep;
 mod memory;
 mod mount;
 mod read;
 mod rename;
+mod slow;
 mod stat;
 
 use super::{Bench, output, table::Line};
@@ -19,6 +21,8 @@ use std::{path::Path, process::Command};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(super) enum Row {
     Read,
+    Slow,
+    Grep,
     CopyIn,
     CopyOut,
     Edit,
@@ -34,6 +38,8 @@ pub(super) enum Row {
 impl Row {
     pub(super) const ALL: &[Row] = &[
         Row::Read,
+        Row::Slow,
+        Row::Grep,
         Row::CopyIn,
         Row::CopyOut,
         Row::Edit,
@@ -49,6 +55,8 @@ impl Row {
     pub(super) fn name(self) -> &'static str {
         match self {
             Row::Read => "read",
+            Row::Slow => "slow",
+            Row::Grep => "grep",
             Row::CopyIn => "copy-in",
             Row::CopyOut => "copy-out",
             Row::Edit => "edit",
@@ -65,6 +73,8 @@ impl Row {
     pub(super) fn run(self, bench: &Bench) -> Result<Vec<Line>> {
         match self {
             Row::Read => read::run(bench),
+            Row::Slow => slow::run(bench),
+            Row::Grep => grep::run(bench),
             Row::CopyIn => copy_in::run(bench),
             Row::CopyOut => copy_out::run(bench),
             Row::Edit => edit::run(bench),

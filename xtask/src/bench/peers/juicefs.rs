@@ -40,7 +40,8 @@ impl Names {
         let mut command = Command::new("redis-server");
         command
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "60 10000"])
-            .args(["--appendonly", "yes", "--dir"])
+            // Its own title would hide the folder, by which it is known as ours when all is ended.
+            .args(["--appendonly", "yes", "--set-proc-title", "no", "--dir"])
             .arg(place);
         let process = Running::start(bench, &mut command, &place.join("redis.log"))?;
         let address = format!("127.0.0.1:{port}");
