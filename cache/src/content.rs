@@ -116,9 +116,10 @@ impl Content {
         inos
     }
 
-    /// Bytes that the backing files occupy on the disk.
+    /// Bytes that the backing files occupy on the disk, or will when all have arrived there.
     pub(crate) fn used(&self) -> u64 {
-        locked(&self.files).used
+        let coming = self.journal.get().map_or(0, |journal| journal.small.used());
+        locked(&self.files).used + coming
     }
 
     /// Length of the backing file, `None` if there is none.

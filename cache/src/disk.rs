@@ -220,7 +220,7 @@ impl LocalStore for DiskStore {
         self.check_open()?;
         self.leave_room_for_records()?;
         // A full disk has no room to write bytes twice.
-        let small = !self.shared.reserve.is_released();
+        let small = !self.shared.reserve.is_missing();
         self.shared.content.write(ino, offset, data, small)
     }
 

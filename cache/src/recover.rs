@@ -12,7 +12,6 @@ use crate::content::Content;
 use crate::index::{self, OpenError, Writer, meta};
 use crate::journal::{self, Damage, Journal, Replay};
 use crate::layout::{self, LastStop, Layout};
-use crate::small::Part;
 use crate::{Error, Options, platform};
 use fs_core::{Change, Ino, Recovered, Rev, Seq};
 use lost::LostFound;
@@ -102,7 +101,7 @@ impl Recovery<'_> {
         if applied.is_none() && replayed.last > 0 || self.lost.has_index() {
             rescue::prune(&writer.conn, &mut self.notices).map_err(sql)?;
         }
-        self.restore_small(&writer.conn, &replayed.parts)?;
+        self.restore_small(&writer.conn, &replayed)?;
         let touched = replayed.damage.as_ref().map(|damage| &damage.touched);
         self.keep_touched(&writer.conn, touched)?;
         let unknown = self.check_content(&writer.conn)?;
@@ -215,16 +214,17 @@ impl Recovery<'_> {
     }
 
     /// Writes small writes to the backing files of those whose bytes count: other files were dropped
-    /// since. With a damaged index nobody knows which; what no row knows goes to lost+found then.
-    fn restore_small(&mut self, conn: &Connection, parts: &[Part]) -> Result<(), Error> {
+    /// since. After damage nobody knows which; what no row knows goes to lost+found then.
+    fn restore_small(&mut self, conn: &Connection, replayed: &Replay) -> Result<(), Error> {
+        let damaged = replayed.damage.is_some() || self.lost.has_index();
         let mut known = HashMap::new();
-        for part in parts {
+        for part in &replayed.parts {
             let known = match known.entry(part.ino) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(unknown) => {
                     let row = index::content_of(conn, Ino(part.ino));
                     let row = row.map_err(|error| Error::sql(&self.layout.index(), &error))?;
-                    *unknown.insert(row.is_some() || self.lost.has_index())
+                    *unknown.insert(row.is_some() || damaged)
                 }
             };
             if known {
@@ -232,7 +232,7 @@ impl Recovery<'_> {
             }
         }
         // The segments that had them are about to go.
-        if parts.is_empty() { Ok(()) } else { self.content.sync_all() }
+        if replayed.parts.is_empty() { Ok(()) } else { self.content.sync_all() }
     }
 
     /// Files that lost batches speak of: their bytes are kept as they are now, and what is clean in

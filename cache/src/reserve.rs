@@ -42,6 +42,11 @@ impl Reserve {
         self.released.load(Ordering::Acquire)
     }
 
+    /// Whether a reserve is wanted and is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.bytes > 0 && self.is_released()
+    }
+
     /// Free bytes that only records may use while there is no reserve.
     pub(crate) fn last_room(&self) -> u64 {
         self.bytes / LAST_ROOM_PART

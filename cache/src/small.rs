@@ -131,6 +131,13 @@ impl Small {
         locked(&self.state).files.contains_key(&ino)
     }
 
+    /// Room on the disk for what is held: whole blocks of 4 KiB, as most file systems count.
+    pub(crate) fn used(&self) -> u64 {
+        let state = locked(&self.state);
+        let bytes = |held: &Held| held.parts.iter().map(|part| part.data.len() as u64).sum::<u64>();
+        state.files.values().map(|held| bytes(held).next_multiple_of(4096)).sum()
+    }
+
     /// The writes of a file, to be laid over what its backing file has.
     pub(crate) fn parts(&self, ino: u64) -> Vec<Part> {
         locked(&self.state).files.get(&ino).map(|held| held.parts.clone()).unwrap_or_default()

@@ -378,7 +378,8 @@ impl Tree {
         }
         let counts = self.links.enter(&row);
         let mut inode = Inode::new(row, content.map(Box::new));
-        inode.haunted = self.haunted;
+        // The kernel knows what a hard link names, never the link.
+        inode.haunted = self.haunted && inode.row.kind != Kind::Link;
         inode.old_pages = self.haunted;
         self.insert(inode);
         self.recount(counts);

@@ -241,10 +241,16 @@ impl Filesystem for Translator {
         self.make(request, (parent, name), spec, reply);
     }
 
-    fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn link(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
         self.named(name, reply, |port, name, reply| {
-            let request = Ask::Link { ino: ino(node), parent: ino(parent), name };
-            port.submit(request, answer::entry(reply));
+            resent::link(request, port, ino(node), (ino(parent), name), reply);
         });
     }
 

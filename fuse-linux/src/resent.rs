@@ -33,17 +33,43 @@ pub(crate) fn make(
     spec: CreateSpec,
     reply: ReplyEntry,
 ) {
-    let again = is_resent(request).then(|| (door.clone(), name.clone(), wanted(&spec)));
-    door.submit(Ask::Make { parent, name, spec }, move |answer| match (answer, again) {
-        (Err(FsError::Exists), Some((door, name, is_wanted))) => {
-            door.submit(Ask::Lookup { parent, name }, move |found| match found {
+    let is_wanted = wanted(&spec);
+    let make = Ask::Make { parent, name: name.clone(), spec };
+    named(is_resent(request), door, make, ((parent, name), is_wanted), reply);
+}
+
+/// The answer to giving `node` a further name: when the name is its own already, it was done.
+pub(crate) fn link(
+    request: &Request,
+    door: &Door,
+    node: Ino,
+    (parent, name): (Ino, Name),
+    reply: ReplyEntry,
+) {
+    let link = Ask::Link { ino: node, parent, name: name.clone() };
+    let is_wanted = move |attr: &Attr| attr.ino == node;
+    named(is_resent(request), door, link, ((parent, name), is_wanted), reply);
+}
+
+/// Asks for a new name. If it came again and the name is there, what has it may be what is wanted.
+fn named(
+    again: bool,
+    door: &Door,
+    ask: Ask,
+    ((parent, name), is_wanted): ((Ino, Name), impl Fn(&Attr) -> bool + Send + 'static),
+    reply: ReplyEntry,
+) {
+    let next = door.clone();
+    door.submit(ask, move |answer| match answer {
+        Err(FsError::Exists) if again => {
+            next.submit(Ask::Lookup { parent, name }, move |found| match found {
                 Ok(Response::Entry(attr)) if is_wanted(&attr) => {
                     answer::entry(reply)(Ok(Response::Entry(attr)));
                 }
                 _ => reply.error(fuser::Errno::EEXIST),
             });
         }
-        (answer, _) => answer::entry(reply)(answer),
+        answer => answer::entry(reply)(answer),
     });
 }
 

@@ -145,7 +145,11 @@ fn writes_with_fsync_go_on() {
             assert!(fs::read(&old).unwrap() == content);
             longest.time(|| fs::create_dir(a.path(format!("d{made}"))).unwrap());
             longest.time(|| fs::remove_dir(a.path(format!("d{made}"))).unwrap());
+            let link = a.path("l");
+            longest.time(|| fs::hard_link(&old, &link).unwrap());
             longest.time(|| fs::remove_file(&old).unwrap());
+            assert!(fs::read(&link).unwrap() == content);
+            longest.time(|| fs::remove_file(&link).unwrap());
             made += 1;
         }
         (model, made)

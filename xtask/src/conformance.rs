@@ -20,8 +20,10 @@ struct Suite {
 
 const SUITES: &[Suite] =
     &[Suite { name: "pjdfstest", version: "0.2.2" }, Suite { name: "fsx", version: "0.3.2" }];
-/// Below the workspace's `target`, where the tests look for them.
+/// Below the root.
 const FOLDER: &str = "target/conformance";
+/// Tells the tests where the suites are.
+const SUITES_VARIABLE: &str = "MESHDRIVE_SUITES";
 /// Makes the tests run in full length.
 const LONG_VARIABLE: &str = "MESHDRIVE_LONG";
 const OPERATIONS_VARIABLE: &str = "MESHDRIVE_OPERATIONS";
@@ -95,6 +97,7 @@ fn tests(root: &Path, skips: &Skips, what: &[&str]) -> Result<()> {
     // One after another: they measure nothing, but each wants the machine.
     tests.args(["--nocapture", "--test-threads", "1"]);
     tests.env(SKIPS_VARIABLE, skips.path()).env(LONG_VARIABLE, "1");
+    tests.env(SUITES_VARIABLE, root.join(FOLDER));
     tests.env(OPERATIONS_VARIABLE, OPERATIONS.to_string());
     report::run(&mut tests)
 }

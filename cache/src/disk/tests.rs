@@ -133,6 +133,7 @@ fn the_directory_is_private() {
     let state = dir.path().join("a/b");
     let store = open(&state);
     store.write(Ino(1), 0, b"x").unwrap();
+    store.shared.content.move_all().unwrap();
     let mode = |path: &str| std::fs::metadata(state.join(path)).unwrap().permissions().mode();
     assert_eq!(mode("") & 0o777, 0o700);
     assert_eq!(mode("content/01/1") & 0o077, 0);

@@ -10,6 +10,7 @@ mod database;
 mod desktop;
 mod files;
 mod git;
+mod links;
 mod office;
 mod packages;
 mod postgres;
