@@ -87,6 +87,9 @@ pub(crate) fn first_difference(ours: &[u8], theirs: &[u8]) -> String {
 /// Which times moved.
 pub(crate) fn moved(before: Option<&Stat>, after: Option<&Stat>) -> Option<(bool, bool)> {
     let (before, after) = (before?, after?);
+    if FileType::from_raw_mode(before.st_mode) == FileType::Fifo {
+        return None; // what goes through it is not the file system's business
+    }
     let mtime = (before.st_mtime, before.st_mtime_nsec) != (after.st_mtime, after.st_mtime_nsec);
     let ctime = (before.st_ctime, before.st_ctime_nsec) != (after.st_ctime, after.st_ctime_nsec);
     (before.st_ino == after.st_ino).then_some((mtime, ctime))

@@ -25,8 +25,6 @@ pub(crate) enum When {
 pub(crate) enum Special {
     Fifo,
     Socket,
-    Char,
-    Block,
 }
 
 /// One entry of an access control list: tag, permissions, id.

@@ -241,13 +241,11 @@ impl Side {
             }
             O::Link { from, to } => unit(fs::link(self.at(from), self.at(to))),
             O::Node { path, kind, mode } => {
-                let (kind, device) = match kind {
-                    Special::Fifo => (FileType::Fifo, 0),
-                    Special::Socket => (FileType::Socket, 0),
-                    Special::Char => (FileType::CharacterDevice, fs::makedev(1, 3)),
-                    Special::Block => (FileType::BlockDevice, fs::makedev(7, 77)),
+                let kind = match kind {
+                    Special::Fifo => FileType::Fifo,
+                    Special::Socket => FileType::Socket,
                 };
-                unit(fs::mknodat(CWD, self.at(path), kind, Mode::from_raw_mode(*mode), device))
+                unit(fs::mknodat(CWD, self.at(path), kind, Mode::from_raw_mode(*mode), 0))
             }
             O::Chmod { path, mode } => unit(fs::chmod(self.at(path), Mode::from_raw_mode(*mode))),
             O::Chown { path, uid, gid } => {
@@ -329,7 +327,11 @@ impl Side {
             },
             size: if kind == FileType::Directory { 0 } else { stat.st_size },
             rdev: stat.st_rdev,
-            mtime: self.time(stat.st_mtime, stat.st_mtime_nsec),
+            mtime: match kind {
+                // Moves with what goes through it, which is not the file system's business.
+                FileType::Fifo => Time::Recent,
+                _ => self.time(stat.st_mtime, stat.st_mtime_nsec),
+            },
         }))
     }
 

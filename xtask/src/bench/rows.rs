@@ -5,6 +5,7 @@ mod close;
 mod copy_in;
 mod copy_out;
 mod edit;
+mod fsync;
 mod git;
 mod grep;
 mod memory;
@@ -13,6 +14,7 @@ mod read;
 mod rename;
 mod slow;
 mod stat;
+mod upload;
 
 use super::{Bench, output, table::Line};
 use anyhow::Result;
@@ -33,6 +35,8 @@ pub(super) enum Row {
     Git,
     Build,
     Memory,
+    Fsync,
+    Upload,
 }
 
 impl Row {
@@ -50,6 +54,8 @@ impl Row {
         Row::Git,
         Row::Build,
         Row::Memory,
+        Row::Fsync,
+        Row::Upload,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -67,6 +73,8 @@ impl Row {
             Row::Git => "git",
             Row::Build => "build",
             Row::Memory => "memory",
+            Row::Fsync => "fsync",
+            Row::Upload => "upload",
         }
     }
 
@@ -85,6 +93,8 @@ impl Row {
             Row::Git => git::run(bench),
             Row::Build => build::run(bench),
             Row::Memory => memory::run(bench),
+            Row::Fsync => fsync::run(bench),
+            Row::Upload => upload::run(bench),
         }
     }
 }
