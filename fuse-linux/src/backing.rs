@@ -60,7 +60,7 @@ struct Open {
 
 impl Backings {
     pub(crate) fn new(wanted: bool) -> Arc<Backings> {
-        let why_not = if wanted { "not mounted yet" } else { "switched off for this mount" };
+        let why_not = if wanted { "not mounted yet" } else { "not asked for; see mount --passthrough" };
         Arc::new(Backings {
             state: Mutex::default(),
             on: AtomicBool::new(false),
