@@ -43,6 +43,8 @@ pub(crate) struct MemoryLocal {
     pub(crate) syncs: AtomicUsize,
     /// The next batch makes `queue` panic, under the engine's lock.
     pub(crate) bomb: AtomicBool,
+    /// Held: fetched bytes are not written.
+    fills: Mutex<()>,
 }
 
 impl MemoryLocal {
@@ -50,6 +52,16 @@ impl MemoryLocal {
     pub(crate) fn knows(&self, ino: Ino) -> bool {
         let device = self.device();
         device.born.get(&ino).is_some_and(|born| *born <= device.journaled)
+    }
+
+    /// Writes of fetched bytes wait until what is returned is dropped.
+    pub(crate) fn hold_fills(&self) -> MutexGuard<'_, ()> {
+        self.fills.lock().unwrap()
+    }
+
+    /// Length of the backing file.
+    pub(crate) fn stored(&self, ino: Ino) -> usize {
+        self.device().files.get(&ino).map_or(0, Vec::len)
     }
 
     fn device(&self) -> MutexGuard<'_, Device> {
@@ -216,6 +228,11 @@ impl LocalStore for MemoryLocal {
         Ok(())
     }
 
+    fn fill(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), cache::Error> {
+        let _released = self.hold_fills();
+        self.write(ino, offset, data)
+    }
+
     fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), cache::Error> {
         let data = self.read(from, part)?;
         self.write(to, offset, &data)
@@ -270,6 +287,8 @@ pub(crate) struct MemoryCloud {
     /// Fetches deliver nothing and never end.
     pub(crate) stuck: AtomicBool,
     pub(crate) fetches: AtomicUsize,
+    /// So many fetches still break off after their first part.
+    pub(crate) breaks: AtomicUsize,
 }
 
 impl Default for MemoryCloud {
@@ -280,6 +299,7 @@ impl Default for MemoryCloud {
             online: watch::Sender::new(true),
             stuck: AtomicBool::new(false),
             fetches: AtomicUsize::new(0),
+            breaks: AtomicUsize::new(0),
         }
     }
 }
@@ -429,6 +449,10 @@ impl CloudStore for MemoryCloud {
         for start in (at(range.start).min(end)..end).step_by(PART) {
             let part = Bytes::copy_from_slice(&bytes[start..end.min(start + PART)]);
             sink(start as u64, part);
+            let left = |left: usize| left.checked_sub(1);
+            if self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+                return Err(CloudError::new(CloudErrorKind::Retry, "broken off on purpose"));
+            }
             tokio::task::yield_now().await;
         }
         Ok(())
