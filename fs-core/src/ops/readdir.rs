@@ -5,7 +5,7 @@
 use super::Flow;
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step};
-use crate::{DirEntry, FsError, HandleId, Ino, Kind, Name, OpenFlags, Response};
+use crate::{DirEntry, FsError, HandleId, Ino, Kind, Name, OpenFlags, Response, Via};
 use alloc::vec::Vec;
 
 /// Positions 1 and 2 follow `.` and `..`.
@@ -22,7 +22,7 @@ impl Drive {
             dir.opens += 1;
         }
         let handle = self.handles.open(ino, OpenFlags { read: true, ..OpenFlags::default() });
-        Ok(Some(Response::Opened { handle, keep_cache: false }))
+        Ok(Some(Response::Opened { handle, keep_cache: false, via: Via::Core }))
     }
 
     pub(super) fn readdir(

@@ -147,7 +147,10 @@ impl Side {
                 self.slots[*slot] = None;
                 let flags = OFlags::from_bits_retain(*flags) | OFlags::CLOEXEC;
                 let file = fs::open(self.at(path), flags, Mode::from_raw_mode(*mode))?;
-                self.slots[*slot] = Some(file);
+                // FUSE is not told that a fifo is open, so the drive cannot keep one without a name.
+                if FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != FileType::Fifo {
+                    self.slots[*slot] = Some(file);
+                }
                 done()
             }
             O::Close { slot } => {
@@ -327,7 +330,11 @@ impl Side {
             },
             size: if kind == FileType::Directory { 0 } else { stat.st_size },
             rdev: stat.st_rdev,
-            mtime: self.time(stat.st_mtime, stat.st_mtime_nsec),
+            mtime: match kind {
+                // Moves with what goes through it, which is not the file system's business.
+                FileType::Fifo => Time::Recent,
+                _ => self.time(stat.st_mtime, stat.st_mtime_nsec),
+            },
         }))
     }
 
