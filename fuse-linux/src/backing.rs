@@ -60,7 +60,8 @@ struct Open {
 
 impl Backings {
     pub(crate) fn new(wanted: bool) -> Arc<Backings> {
-        let why_not = if wanted { "not mounted yet" } else { "not asked for; see mount --passthrough" };
+        let why_not =
+            if wanted { "not mounted yet" } else { "not asked for; see mount --passthrough" };
         Arc::new(Backings {
             state: Mutex::default(),
             on: AtomicBool::new(false),
