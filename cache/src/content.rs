@@ -291,7 +291,8 @@ impl Content {
     }
 
     fn sync_file(&self, ino: Ino) -> Result<(), Error> {
-        if self.is_synced(ino) {
+        // What others write to a file that was handed out is not counted.
+        if self.is_synced(ino) && !self.is_handed(ino) {
             return Ok(());
         }
         let Some(file) = self.open_as_it_is(ino, false)? else { return Ok(()) };
