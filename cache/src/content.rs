@@ -7,7 +7,7 @@ use crate::journal::Journal;
 use crate::small::{Leaving, Part};
 use crate::{Error, locked, platform};
 use bytes::Bytes;
-use fs_core::{Ino, Range};
+use fs_core::{Ino, Measure, Range};
 use lru::LruCache;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -53,6 +53,8 @@ struct Known {
     /// Counts changes, modulo 2^32, and how far that count was when the last sync began.
     changes: u32,
     synced: u32,
+    /// The kernel may read it by itself: everything goes straight to it.
+    handed: bool,
 }
 
 impl Content {
@@ -174,7 +176,9 @@ impl Content {
     ) -> Result<(), Error> {
         if small
             && let Some(journal) = self.journal.get()
-            && journal.small.take(ino.0, offset, data, || self.is_synced(ino))
+            && journal
+                .small
+                .take(ino.0, offset, data, || self.is_synced(ino) && !self.is_handed(ino))
         {
             return Ok(());
         }
@@ -234,6 +238,49 @@ impl Content {
         }
     }
 
+    /// Looks at a backing file. What others wrote to it is counted from here on.
+    pub(crate) fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error> {
+        let failed = |error| Error::io(&self.path(ino), error);
+        // Before its times are looked at: whoever could write and cannot any more has written by then.
+        let writers = writers && self.has_writers(ino).map_err(failed)?;
+        let Some(file) = self.open(ino, create)? else { return Ok(Measure::default()) };
+        self.note(ino, &file, || Ok(()))?;
+        let metadata = file.metadata().map_err(failed)?;
+        Ok(platform::measure(&metadata, writers))
+    }
+
+    /// Whether anybody but this store has the file open, or mapped, for writing. Its own descriptor is
+    /// closed for that.
+    fn has_writers(&self, ino: Ino) -> io::Result<bool> {
+        // Under the lock of open files: this store does not open it meanwhile.
+        let mut open = locked(&self.open);
+        open.pop(&ino.0);
+        match File::open(self.path(ino)) {
+            Ok(file) => platform::has_writers(&file),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The backing file for reading, as a descriptor of its own.
+    pub(crate) fn backing(&self, ino: Ino) -> Result<Option<File>, Error> {
+        if let Some(known) = locked(&self.files).known.get_mut(&ino.0) {
+            known.handed = true;
+        }
+        if let Some(journal) = self.journal.get() {
+            self.move_one(journal, ino.0)?;
+        }
+        // Once more: it may have been made only now.
+        if let Some(known) = locked(&self.files).known.get_mut(&ino.0) {
+            known.handed = true;
+        }
+        match File::open(self.path(ino)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&self.path(ino), error)),
+        }
+    }
+
     /// Makes the bytes of `ino` in its backing file survive power loss; of a new file also its name.
     /// Those that wait in the journal survive it when the journal has been synced.
     pub(crate) fn sync(&self, ino: Ino) -> Result<(), Error> {
@@ -244,7 +291,8 @@ impl Content {
     }
 
     fn sync_file(&self, ino: Ino) -> Result<(), Error> {
-        if self.is_synced(ino) {
+        // What others write to a file that was handed out is not counted.
+        if self.is_synced(ino) && !self.is_handed(ino) {
             return Ok(());
         }
         let Some(file) = self.open_as_it_is(ino, false)? else { return Ok(()) };
@@ -270,6 +318,10 @@ impl Content {
     pub(crate) fn is_synced(&self, ino: Ino) -> bool {
         let files = locked(&self.files);
         files.known.get(&ino.0).is_none_or(|known| known.changes == known.synced)
+    }
+
+    fn is_handed(&self, ino: Ino) -> bool {
+        locked(&self.files).known.get(&ino.0).is_some_and(|known| known.handed)
     }
 
     /// Makes everything that was written survive power loss.

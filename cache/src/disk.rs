@@ -13,7 +13,8 @@ use crate::reserve::Reserve;
 use crate::writer::{self, Keeper};
 use crate::{Error, LocalStore, locked, platform, recover};
 use bytes::Bytes;
-use fs_core::{Change, Ino, Loaded, NodeId, Range, Recovered, Seq};
+use fs_core::{Change, Ino, Loaded, Measure, NodeId, Range, Recovered, Seq};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -243,6 +244,18 @@ impl LocalStore for DiskStore {
     fn zero(&self, ino: Ino, range: Range) -> Result<(), Error> {
         self.check_open()?;
         self.shared.content.zero(ino, range)
+    }
+
+    fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error> {
+        if create {
+            self.check_open()?;
+            self.leave_room_for_records()?;
+        }
+        self.shared.content.measure(ino, create, writers)
+    }
+
+    fn backing(&self, ino: Ino) -> Result<Option<File>, Error> {
+        self.shared.content.backing(ino)
     }
 
     fn evict(&self, ino: Ino) -> Result<(), Error> {

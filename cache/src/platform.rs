@@ -1,8 +1,10 @@
 //! What differs between operating systems: positioned I/O, holes, free space, directories.
 
+use fs_core::{Measure, Timestamp};
 use rustix::fs::{FallocateFlags, IFlags, OFlags, fallocate, ioctl_getflags, ioctl_setflags};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -115,6 +117,38 @@ pub(crate) fn disk_free(path: &Path) -> io::Result<u64> {
 /// Bytes that a file occupies on the disk.
 pub(crate) fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(STAT_BLOCK)
+}
+
+/// A file as it is now.
+pub(crate) fn measure(metadata: &Metadata, writers: bool) -> Measure {
+    let time = |secs: i64, nanos: i64| Timestamp(secs.saturating_mul(1_000_000_000) + nanos);
+    Measure {
+        size: metadata.len(),
+        mtime: time(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: time(metadata.ctime(), metadata.ctime_nsec()),
+        writers,
+    }
+}
+
+/// Whether anybody has the file open for writing, or mapped so that it can be written. A lease for
+/// reading is only granted when nobody has (fcntl(2), `F_SETLEASE`); it is given back at once. `file`
+/// must be open for reading only. True where there are no leases.
+pub(crate) fn has_writers(file: &File) -> io::Result<bool> {
+    let lease = |kind: libc::c_int| {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; F_SETLEASE takes a number.
+        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    match lease(libc::F_RDLCK) {
+        Ok(()) => lease(libc::F_UNLCK).map(|()| false),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+        Err(error) => {
+            if error.raw_os_error() != Some(libc::EAGAIN) {
+                tracing::debug!(%error, "no lease: the file counts as open for writing");
+            }
+            Ok(true)
+        }
+    }
 }
 
 /// Makes the entries of a directory survive power loss.

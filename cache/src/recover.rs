@@ -277,6 +277,7 @@ impl Recovery<'_> {
         let done = match &change {
             Change::PutContent(row) => index::put_content(conn, row),
             Change::DropContent(ino) => index::delete_content(conn, *ino),
+            Change::PutNode(node) => index::put_node(conn, node),
             _ => Ok(()),
         };
         done.map_err(|error| Error::sql(&self.layout.index(), &error))?;

@@ -1,8 +1,9 @@
 //! The seam between the engine and the local store.
 
 use bytes::Bytes;
-use fs_core::{Change, Ino, Loaded, NodeId, Range, Recovered, Seq};
+use fs_core::{Change, Ino, Loaded, Measure, NodeId, Range, Recovered, Seq};
 use rusqlite::ErrorCode;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -56,6 +57,13 @@ pub trait LocalStore: Send + Sync + 'static {
     fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), Error>;
     /// Makes `range` read as zeros without changing the length.
     fn zero(&self, ino: Ino, range: Range) -> Result<(), Error>;
+    /// Looks at the backing file of `ino`; one that is missing is made with `create`, and counts as empty
+    /// otherwise. `writers`: says truly whether anybody has it open, or mapped, for writing; without
+    /// that nobody does.
+    fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error>;
+    /// The backing file of `ino`, opened for reading only, to be handed to the kernel. `None` if there
+    /// is none.
+    fn backing(&self, ino: Ino) -> Result<Option<File>, Error>;
     /// Drops the backing file of `ino`; it is no error if there is none.
     fn evict(&self, ino: Ino) -> Result<(), Error>;
 

@@ -109,6 +109,7 @@ fn key(stale: &Stale) -> Key {
         Stale::Entry { parent, name } => (0, *parent, Some(name.clone())),
         Stale::Data(ino) => (1, *ino, None),
         Stale::Attrs(ino) => (2, *ino, None),
+        Stale::Backing(ino) => (3, *ino, None),
     }
 }
 

@@ -11,9 +11,11 @@ use crate::{cloud_job, local_job};
 use cache::LocalStore;
 use cloud::CloudStore;
 use fs_core::{
-    Cloud, Drive, Effect, Event, FsError, Job, Local, Mono, Request, Response, Seq, Stale, Ticket,
+    Cloud, Drive, Effect, Event, FsError, Ino, Job, Local, Mono, Request, Response, Seq, Stale,
+    Ticket,
 };
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,6 +153,10 @@ impl Hall {
         let mut state = self.state.lock().ok()?;
         state.armed = state.drive.deadline();
         state.armed
+    }
+
+    pub(crate) fn backing(&self, ino: Ino) -> Result<Option<File>, FsError> {
+        local_job::plain(self.local.backing(ino))
     }
 
     pub(crate) fn failed(&self) -> bool {

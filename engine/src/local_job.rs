@@ -36,6 +36,10 @@ fn attempt(store: &dyn LocalStore, journal: &Journal, effect: &Local) -> Outcome
             Outcome::Local(first(after).and_then(|()| plain(store.zero(*ino, *range))))
         }
         Local::Sync { ino, upto } => Outcome::Local(plain(store.sync(*ino, *upto))),
+        Local::Measure { ino, create, writers, after } => {
+            let seen = first(after).and_then(|()| plain(store.measure(*ino, *create, *writers)));
+            Outcome::Measured(seen)
+        }
         Local::Evict { ino, after } => {
             Outcome::Local(first(after).and_then(|()| plain(store.evict(*ino))))
         }
@@ -46,6 +50,7 @@ fn failure(effect: &Local, error: FsError) -> Outcome {
     match effect {
         Local::LoadDir(_) | Local::LoadNode(_) | Local::LoadIds(_) => Outcome::Rows(Err(error)),
         Local::Read { .. } => Outcome::Bytes(Err(error)),
+        Local::Measure { .. } => Outcome::Measured(Err(error)),
         Local::Write { .. }
         | Local::Fill { .. }
         | Local::Truncate { .. }
@@ -57,7 +62,7 @@ fn failure(effect: &Local, error: FsError) -> Outcome {
 }
 
 /// Logs an error here, where it ends, and hands on what the core can act upon.
-fn plain<T>(result: Result<T, cache::Error>) -> Result<T, FsError> {
+pub(crate) fn plain<T>(result: Result<T, cache::Error>) -> Result<T, FsError> {
     result.map_err(|error| {
         tracing::warn!(%error, "the local store failed");
         fs_error(&error)

@@ -1,7 +1,8 @@
 //! The door that drivers and the control socket knock at.
 
 use crate::hall::Hall;
-use fs_core::{FsError, Request, Response};
+use fs_core::{FsError, Ino, Request, Response};
+use std::fs::File;
 use std::future::Future;
 use std::sync::{Arc, mpsc};
 use tokio::sync::oneshot;
@@ -26,6 +27,15 @@ impl Port {
         reply: impl FnOnce(Result<Response, FsError>) + Send + 'static,
     ) {
         self.hall.submit(request, Box::new(reply));
+    }
+
+    /// The backing file of `ino`, open for reading, to be handed to the kernel for passthrough. `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be opened; the log says why.
+    pub fn backing(&self, ino: Ino) -> Result<Option<File>, FsError> {
+        self.hall.backing(ino)
     }
 
     /// Submits `request` and waits for the answer. For plain threads, never inside async code.

@@ -1,3 +1,4 @@
+mod cold;
 mod parts;
 mod runs;
 mod stores;
@@ -68,14 +69,22 @@ fn name(text: &str) -> Name {
 }
 
 fn create_request(text: &str) -> Request {
+    create_request_in(Ino::ROOT, text)
+}
+
+fn create_request_in(parent: Ino, text: &str) -> Request {
     let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
     let (owner, mode) = (Owner { uid: 1, gid: 1, umask: 0 }, 0o644);
-    Request::Create { parent: Ino::ROOT, name: name(text), mode, owner, flags }
+    Request::Create { parent, name: name(text), mode, owner, flags }
 }
 
 fn create(port: &Port, text: &str) -> (Ino, HandleId) {
-    match port.call(create_request(text)) {
-        Ok(Response::Created { attr, handle }) => (attr.ino, handle),
+    create_in(port, Ino::ROOT, text)
+}
+
+fn create_in(port: &Port, parent: Ino, text: &str) -> (Ino, HandleId) {
+    match port.call(create_request_in(parent, text)) {
+        Ok(Response::Created { attr, handle, .. }) => (attr.ino, handle),
         other => panic!("create: {other:?}"),
     }
 }
@@ -93,14 +102,22 @@ fn close(port: &Port, (ino, handle): (Ino, HandleId)) {
 }
 
 fn save(port: &Port, text: &str, data: &[u8]) -> Ino {
-    let file = create(port, text);
+    save_in(port, Ino::ROOT, text, data)
+}
+
+fn save_in(port: &Port, parent: Ino, text: &str, data: &[u8]) -> Ino {
+    let file = create_in(port, parent, text);
     write(port, file, 0, data);
     close(port, file);
     file.0
 }
 
 fn lookup(port: &Port, text: &str) -> Result<Ino, FsError> {
-    match port.call(Request::Lookup { parent: Ino::ROOT, name: name(text) }) {
+    lookup_in(port, Ino::ROOT, text)
+}
+
+fn lookup_in(port: &Port, parent: Ino, text: &str) -> Result<Ino, FsError> {
+    match port.call(Request::Lookup { parent, name: name(text) }) {
         Ok(Response::Entry(attr)) => Ok(attr.ino),
         Err(error) => Err(error),
         other => panic!("lookup: {other:?}"),

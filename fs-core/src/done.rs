@@ -39,6 +39,9 @@ impl Drive {
             (Work::Sync { ticket }, Outcome::Local(result)) => {
                 self.reply(ticket, result.map(|()| crate::Response::Done));
             }
+            (Work::Measure { ino, why }, Outcome::Measured(result)) => {
+                self.measured(job, ino, why, result);
+            }
             (Work::SyncFlight, Outcome::Local(result)) => self.flight_durable(result),
             (Work::Connect, Outcome::Connected(result)) => self.connected(result),
             (Work::Children { dir }, Outcome::Page(result)) => self.children_arrived(dir, result),

@@ -6,7 +6,8 @@ use crate::held::Held;
 use crate::hydration::Hydration;
 use crate::ident::Random;
 use crate::inbox::Inbox;
-use crate::jobs::{Jobs, Work};
+use crate::jobs::{Jobs, Why, Work};
+use crate::passthrough::Passthrough;
 use crate::pins::Pins;
 use crate::siblings::Walks;
 use crate::tree::{Inode, Tree};
@@ -35,6 +36,7 @@ pub struct Drive {
     pub(crate) uploads: Uploads,
     pub(crate) inbox: Inbox,
     pub(crate) pins: Pins,
+    pub(crate) passthrough: Passthrough,
     pub(crate) random: Random,
     pub(crate) last_ino: Ino,
     pub(crate) device: String,
@@ -61,6 +63,7 @@ impl Drive {
             uploads: Uploads::default(),
             inbox: Inbox::new(recovered.cursor, recovered.epoch, recovered.complete),
             pins: Pins::default(),
+            passthrough: Passthrough::default(),
             random: Random::new(seed),
             last_ino: Ino(recovered.last_ino.0.max(Ino::ROOT.0)),
             device: String::new(),
@@ -101,6 +104,7 @@ impl Drive {
         }
         self.drop_closed_orphans();
         self.ask_for_ghosts();
+        self.recover_blind();
         self.uploads.recover(recovered.flights);
         for ino in self.tree.pending().clone() {
             self.touch(ino);
@@ -186,6 +190,7 @@ impl Drive {
         }
         self.expire();
         self.advance_inbox();
+        self.advance_passthrough();
         self.advance_uploads();
         self.advance_pins();
         if !self.inbox.holds_rows() {
@@ -212,7 +217,7 @@ impl Drive {
         let uploads = self.uploads.next_due().filter(|_| self.can_upload());
         let waits =
             [self.faults.next_deadline(), uploads, self.inbox.next_try(), self.pins.next_try()];
-        waits.into_iter().flatten().min()
+        waits.into_iter().chain([self.passthrough.next_look()]).flatten().min()
     }
 
     /// All invariants; for the simulator and debug builds.
@@ -250,6 +255,13 @@ impl Drive {
             self.limits.offline_deadline_ms
         };
         let deadline = deadline.unwrap_or_else(|| self.now.mono.plus_millis(patience));
+        let need = match need {
+            Need::Look(ino) => Need::Seen(self.measure(ino, Why::Asked)),
+            need => {
+                self.passthrough.forget_ticket(ticket);
+                need
+            }
+        };
         self.faults.park(ticket, Parked { request, deadline, need });
         if let Err(error) = self.provide(need) {
             self.give_up(ticket, error);
@@ -274,7 +286,7 @@ impl Drive {
                 Ok(())
             }
             Need::Bytes(ino, range) => self.want_bytes(ino, range),
-            Need::Idle(_) => Ok(()),
+            Need::Idle(_) | Need::Look(_) | Need::Seen(_) => Ok(()),
             Need::Space => {
                 self.uploads.hurry();
                 Ok(())
@@ -343,6 +355,7 @@ impl Drive {
     }
 
     pub(crate) fn reply(&mut self, ticket: Ticket, result: Result<Response, FsError>) {
+        self.passthrough.forget_ticket(ticket);
         let after = if self.batch.is_empty() { Seq(0) } else { self.latest() };
         self.staged.push(Effect::Reply { ticket, result, after });
     }
@@ -417,6 +430,8 @@ impl Drive {
     /// Removes the row and the bytes of a node.
     pub(crate) fn drop_node(&mut self, ino: Ino) {
         let had_content = self.tree.get(ino).is_some_and(|inode| inode.content.is_some());
+        self.backing_gone(ino);
+        self.passthrough.forget(ino);
         self.commit(Change::DropNode(ino));
         self.settled(ino);
         self.hydration.forget(ino);

@@ -76,6 +76,14 @@ pub enum Local {
         ino: Option<Ino>,
         upto: Seq,
     },
+    /// Look at the backing file: its length, its times, and (with `writers`) whether anybody has it open
+    /// for writing. With `create` it is made if it is missing.
+    Measure {
+        ino: Ino,
+        create: bool,
+        writers: bool,
+        after: Seq,
+    },
     /// Drop the backing file.
     Evict {
         ino: Ino,
@@ -122,4 +130,7 @@ pub enum Stale {
     Data(Ino),
     /// Attributes only (also a directory's cached listing).
     Attrs(Ino),
+    /// The backing file is gone, or another one: what a driver keeps open of it. Handles that are open
+    /// keep theirs.
+    Backing(Ino),
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Change, CloudError, Draft, DriveInfo, Flight, FsError, GroupOutcome, Ino, Job, Loaded, Page,
-    RemoteCommit, Request, Rev, Ticket,
+    RemoteCommit, Request, Rev, Ticket, Timestamp,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub enum Outcome {
     Bytes(Result<Bytes, FsError>),
     /// Write, Fill, Truncate, Copy, Sync, Evict, Zero
     Local(Result<(), FsError>),
+    /// Measure
+    Measured(Result<Measure, FsError>),
     /// Connect
     Connected(Result<DriveInfo, CloudError>),
     /// Children, Snapshot
@@ -51,6 +53,17 @@ pub enum Outcome {
     Staged(Vec<Result<Draft, CloudError>>),
     /// Commit: one outcome a group, in order.
     Committed(Result<Vec<GroupOutcome>, CloudError>),
+}
+
+/// A backing file as it is at one moment. Every write to it moves its times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Measure {
+    /// Length in bytes.
+    pub size: u64,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    /// Somebody may write to it: has it open for that, or mapped. True if that is not known.
+    pub writers: bool,
 }
 
 /// What the store recovered at start.
@@ -95,6 +108,9 @@ pub struct Limits {
     pub owner: crate::Owner,
     /// Free bytes of the cache's disk below which nothing more is cached.
     pub disk_floor: u64,
+    /// Bytes that a file must have to be read by passthrough: below, setting that up costs more than
+    /// it saves.
+    pub passthrough_min: u64,
     /// How many daemons have served this mount before: 0 for a fresh one. Above 0 the kernel may have
     /// nodes in use and files open that this drive does not know of.
     pub life: u32,
@@ -113,6 +129,7 @@ impl Default for Limits {
             read_ahead: 16 << 20,
             owner: crate::Owner::default(),
             disk_floor: 1 << 30,
+            passthrough_min: 128 << 10,
             life: 0,
         }
     }

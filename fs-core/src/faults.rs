@@ -1,7 +1,7 @@
 //! Requests that lack something. An operation that lacks an entry, bytes, room or an idle range names
 //! its need, is parked whole, and runs again from its first line when that arrives.
 
-use crate::{FsError, Ino, Mono, NodeId, Range, Request, Ticket};
+use crate::{FsError, Ino, Job, Mono, NodeId, Range, Request, Ticket};
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
 
 /// Why an operation stops before it has changed anything.
@@ -34,6 +34,10 @@ pub(crate) enum Need {
     Idle(Ino),
     /// Room for more dirty bytes.
     Space,
+    /// A look at a backing file that others may write to, begun after the request came.
+    Look(Ino),
+    /// That look.
+    Seen(Job),
 }
 
 /// What wakes a parked request. Waking too early is harmless.
@@ -45,6 +49,7 @@ pub(crate) enum Wake {
     Bytes(Ino),
     Idle(Ino),
     Space,
+    Seen(Job),
 }
 
 impl Need {
@@ -56,6 +61,8 @@ impl Need {
             Need::Bytes(ino, _) => Wake::Bytes(ino),
             Need::Idle(ino) => Wake::Idle(ino),
             Need::Space => Wake::Space,
+            Need::Look(ino) => Wake::Idle(ino),
+            Need::Seen(job) => Wake::Seen(job),
         }
     }
 }
@@ -90,6 +97,11 @@ impl Faults {
     /// The tickets that wait for `wake`, in the order in which they were parked.
     pub(crate) fn woken(&mut self, wake: Wake) -> Vec<Ticket> {
         self.waiting.remove(&wake).unwrap_or_default()
+    }
+
+    /// The same, without waking them.
+    pub(crate) fn waiting_for(&self, wake: Wake) -> Vec<Ticket> {
+        self.waiting.get(&wake).cloned().unwrap_or_default()
     }
 
     /// The ranges that parked requests wait for.

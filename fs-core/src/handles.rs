@@ -12,13 +12,35 @@ pub(crate) struct Pace {
     pub(crate) window: u64,
 }
 
+/// How the bytes of a handle travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Route {
+    /// As requests.
+    #[default]
+    Core,
+    /// The kernel reads the backing file itself.
+    Read,
+    /// The kernel reads and writes the backing file itself: what is written is not told.
+    Blind,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Handle {
     pub(crate) ino: Ino,
     pub(crate) flags: OpenFlags,
+    pub(crate) route: Route,
+    /// Made by `Create`: answered with attributes.
+    pub(crate) created: bool,
     pub(crate) pace: Pace,
     /// Directories: the listing as it was at the last rewind.
     pub(crate) listing: Option<Vec<(Name, Ino, Kind)>>,
+}
+
+impl Handle {
+    fn new(ino: Ino, flags: OpenFlags) -> Handle {
+        let (route, pace) = (Route::default(), Pace::default());
+        Handle { ino, flags, route, created: false, pace, listing: None }
+    }
 }
 
 /// The number of a handle is the life that it was opened in, then a count within that life.
@@ -45,13 +67,13 @@ impl Handles {
     /// and says where an appended byte goes.
     pub(crate) fn take_over(&mut self, id: HandleId, ino: Ino) {
         let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
-        self.open.insert(id, Handle { ino, flags, pace: Pace::default(), listing: None });
+        self.open.insert(id, Handle::new(ino, flags));
     }
 
     pub(crate) fn open(&mut self, ino: Ino, flags: OpenFlags) -> HandleId {
         self.last += 1;
         let id = HandleId(self.last);
-        self.open.insert(id, Handle { ino, flags, pace: Pace::default(), listing: None });
+        self.open.insert(id, Handle::new(ino, flags));
         id
     }
 

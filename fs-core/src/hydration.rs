@@ -365,11 +365,11 @@ impl Drive {
     /// Clean, not pinned, nothing under way.
     pub(crate) fn can_evict(&self, ino: Ino) -> bool {
         self.tree.get(ino).is_some_and(|inode| {
-            let clean = inode
-                .content
-                .as_ref()
-                .is_some_and(|content| content.dirty.is_empty() && content.base_rev.0 != 0);
+            let clean = inode.content.as_ref().is_some_and(|content| {
+                content.dirty.is_empty() && content.base_rev.0 != 0 && !content.blind
+            });
             clean
+                && inode.passed == 0 // whoever reads past us would find holes
                 && inode.busy.is_empty()
                 && !inode.row.pending.has(crate::Pending::CONTENT)
                 && !self.uploads.is_sending(ino)
@@ -383,6 +383,7 @@ impl Drive {
             return 0;
         };
         let freed = content.valid.bytes();
+        self.backing_gone(ino);
         if content.base_len == self.tree.get(ino).map_or(0, |inode| inode.row.size)
             && self.tree.get(ino).is_some_and(|inode| base_of(inode) == current(inode))
         {

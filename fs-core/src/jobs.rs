@@ -54,6 +54,10 @@ pub(crate) enum Work {
     Sync {
         ticket: Ticket,
     },
+    Measure {
+        ino: Ino,
+        why: Why,
+    },
     /// The flight is about to leave and must be durable first.
     SyncFlight,
     Connect,
@@ -74,6 +78,19 @@ pub(crate) enum Work {
     },
     Stage,
     Commit,
+}
+
+/// What a look at a backing file is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// Requests wait to know its size and times.
+    Asked,
+    /// A handle that can write to it unseen is about to be given out.
+    Opened { ticket: Ticket, handle: HandleId },
+    /// Whether it has changed, and whether anybody can still write.
+    Watch,
+    /// Its bytes were staged: whether they changed meanwhile.
+    Staged,
 }
 
 #[derive(Debug, Default)]

@@ -30,6 +30,7 @@ mod node;
 mod ops;
 mod outcome;
 mod passing;
+mod passthrough;
 mod pins;
 mod place;
 mod plan;
@@ -48,7 +49,7 @@ pub use control::{Answer, Command, ConflictNote, FileState, FileStatus, Path, Pa
 pub use drive::Drive;
 pub use effect::{Cloud, Effect, Local, Stale};
 pub use error::FsError;
-pub use event::{Event, Limits, Outcome, Recovered};
+pub use event::{Event, Limits, Measure, Outcome, Recovered};
 pub use ids::{HandleId, Ino, Job, NodeId, RequestId, Rev, Seq, Ticket};
 pub use name::{NAME_MAX, Name};
 pub use node::{ContentRow, Loaded, NodeRow, Origin, Pending};
@@ -57,5 +58,7 @@ pub use remote::{
     CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Group, GroupOutcome, Op, Page,
     RemoteCommit, RemoteNode, StageBase, StageItem, Version,
 };
-pub use request::{CreateSpec, DirEntry, OpenFlags, Owner, RenameFlags, Request, Response, StatFs};
+pub use request::{
+    CreateSpec, DirEntry, OpenFlags, Owner, RenameFlags, Request, Response, StatFs, Via,
+};
 pub use time::{Mono, Now, Timestamp};

@@ -201,7 +201,8 @@ impl Drive {
             && row.origin.as_ref().is_some_and(|origin| Some(origin.parent) != here);
         let inhabited = self.tree.get(ino).is_some_and(|inode| !inode.children.is_empty());
         let removed = row.pending.has(Pending::TRASH);
-        let changed = row.pending.has(Pending::CONTENT) || moved_away || inhabited;
+        let unseen = self.passthrough.is_blind(ino);
+        let changed = row.pending.has(Pending::CONTENT) || unseen || moved_away || inhabited;
         let wanted = changed && !removed;
         row.meta_rev = remote.meta_rev;
         row.content_rev = row.content_rev.max(remote.content_rev);
@@ -255,7 +256,9 @@ impl Drive {
         let ino = row.ino;
         let placed = row.parent != Ino::NONE;
         let open = self.tree.get(ino).is_some_and(|inode| inode.opens > 0);
-        if row.pending.has(Pending::CONTENT) && !row.pending.has(Pending::TRASH) {
+        // One that may have been written unseen counts as changed here.
+        let changed = row.pending.has(Pending::CONTENT) || self.passthrough.is_blind(ino) && placed;
+        if changed && !row.pending.has(Pending::TRASH) {
             self.fork(row, remote);
         } else if open && placed {
             self.supersede(row, remote);
@@ -277,6 +280,8 @@ impl Drive {
         }
         self.commit(Change::PutNode(Box::new(row)));
         if had_content {
+            self.backing_gone(ino);
+            self.passthrough.forget(ino);
             self.commit(Change::DropContent(ino));
             let whole = Range::new(0, u64::MAX);
             if let Some(inode) = self.tree.get_mut(ino) {

@@ -91,6 +91,10 @@ pub struct ContentRow {
     pub valid: Ranges,
     /// Bytes written here that the cloud does not have.
     pub dirty: Ranges,
+    /// Programs may write to the backing file unseen (passthrough): length and bytes are whatever the
+    /// backing file has. Set before such a handle is given out, taken back when nobody can write any
+    /// more; after a crash everything in the file counts as dirty.
+    pub blind: bool,
 }
 
 /// A node and its content as the store loads them.

@@ -116,6 +116,9 @@ impl Drive {
                 // Every write moves ctime, also one inside bytes that were dirty already.
                 && inode.row.attrs.ctime == sent.attrs.ctime
         };
+        // After a restart whoever writes unseen may have gone on before the first look.
+        let untouched = untouched && (live || !self.passthrough.is_blind(ino));
+        let Some(inode) = self.tree.get(ino) else { return };
         if let Some(content) = inode.content.as_deref() {
             let mut content = content.clone();
             let (dirty, shortest) = match (untouched, since) {

@@ -21,6 +21,20 @@ pub struct OpenFlags {
     pub truncate: bool,
     /// Fail if it exists (with create).
     pub exclusive: bool,
+    /// The driver can hand the backing file to the kernel ([`Via::Backing`]).
+    pub passthrough: bool,
+}
+
+/// How the bytes of an open file travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Via {
+    /// As requests.
+    #[default]
+    Core,
+    /// The kernel reads and writes the backing file by itself (passthrough). `file` numbers backing
+    /// files: a new number is a new file. `len`: for an open that only reads, the length in bytes that
+    /// the backing file must have. A driver that cannot do it says so with [`Request::Unpass`].
+    Backing { file: u64, len: Option<u64> },
 }
 
 /// `rename2` flags.
@@ -114,6 +128,12 @@ pub enum Request {
     },
     /// Each close(2) of a descriptor.
     Flush {
+        ino: Ino,
+        handle: HandleId,
+    },
+    /// A handle that was answered with [`Via::Backing`] goes through requests after all: the driver
+    /// could not hand the file over. Before the kernel hears of the handle.
+    Unpass {
         ino: Ino,
         handle: HandleId,
     },
@@ -235,11 +255,13 @@ pub enum Response {
     Created {
         attr: Attr,
         handle: HandleId,
+        via: Via,
     },
     /// `keep_cache`: pages that the kernel has of this inode are still right.
     Opened {
         handle: HandleId,
         keep_cache: bool,
+        via: Via,
     },
     Data(Bytes),
     Target(Vec<u8>),

@@ -26,6 +26,8 @@ const FLIGHTS: u32 = 3;
 /// Nodes looked at to find the files of a batch, and folders above a file that a walk may be in.
 const LOOKS: usize = 4_096;
 const HEIGHT: usize = 64;
+/// Folders whose rows are loaded ahead of a walk at once.
+const LOADS: usize = 8;
 /// Walks that are remembered.
 const WALKS: usize = 64;
 
@@ -43,6 +45,8 @@ struct Walk {
     root: Option<Ino>,
     /// It has come as far as was guessed.
     proven: bool,
+    /// The next batch waits for the rows of folders that are being loaded.
+    loading: bool,
     flights: u32,
 }
 
@@ -100,7 +104,7 @@ impl Drive {
         walk.proven |= reached;
         // Out of order, or the first: no batch had it, and the rest of them may be like that.
         let missed = absent && !flying;
-        if walk.streak >= STREAK && (reached || missed) {
+        if walk.streak >= STREAK && (reached || missed || walk.loading) {
             self.fetch_siblings(dir, &name);
         }
     }
@@ -161,7 +165,7 @@ impl Drive {
         let mut looks = LOOKS;
         let mut files = self.files_of(dir, Some(from), &mut looks);
         let mut folder = dir;
-        let mut trigger = None;
+        let (mut trigger, mut loading) = (None, false);
         while room > 0 {
             // More files, from the folders behind.
             while files.len() < SMALL_BATCH
@@ -171,8 +175,8 @@ impl Drive {
                 folder = next;
                 looks -= 1;
                 if !self.tree.get(next).is_some_and(|inode| inode.loaded) {
-                    self.load_dir(next);
-                    looks = 0;
+                    self.load_folders(next, root);
+                    (looks, loading) = (0, true);
                     break;
                 }
                 files.extend(self.files_of(next, None, &mut looks));
@@ -185,11 +189,23 @@ impl Drive {
             self.fetch_small(batch, number);
             room -= 1;
         }
-        if let Some(walk) = self.walks.by_folder.get_mut(&dir)
-            && trigger.is_some()
-        {
+        let Some(walk) = self.walks.by_folder.get_mut(&dir) else { return };
+        walk.loading = loading;
+        if trigger.is_some() {
             walk.flights = most - room;
             walk.trigger = trigger;
+        }
+    }
+
+    /// Loads the rows of `folder` and of some that a walk below `root` comes to after it.
+    fn load_folders(&mut self, folder: Ino, root: Option<Ino>) {
+        let mut next = Some(folder);
+        for _ in 0..LOADS {
+            let Some(folder) = next else { return };
+            if !self.tree.get(folder).is_some_and(|inode| inode.loaded) {
+                self.load_dir(folder);
+            }
+            next = root.and_then(|root| self.folder_after(folder, root));
         }
     }
 

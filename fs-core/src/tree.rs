@@ -40,6 +40,11 @@ pub(crate) struct Inode {
     pub(crate) lookups: u64,
     pub(crate) opens: u32,
     pub(crate) writers: u32,
+    /// Handles whose bytes go past us (passthrough), and those of them that can write.
+    pub(crate) passed: u32,
+    pub(crate) blind: u32,
+    /// The number of the backing file as drivers know it; 0: none was given out.
+    pub(crate) backing: u64,
     /// Counts writes and truncations, to tell whether staged bytes are still the file's.
     pub(crate) generation: u64,
     pub(crate) busy: Vec<Busy>,
@@ -66,6 +71,9 @@ impl Inode {
             lookups: 0,
             opens: 0,
             writers: 0,
+            passed: 0,
+            blind: 0,
+            backing: 0,
             generation: 0,
             busy: Vec::new(),
             flight: None,
@@ -106,6 +114,11 @@ impl Inode {
 
     pub(crate) fn conflicts(&self, range: Range, exclusive: bool) -> bool {
         self.busy.iter().any(|busy| (busy.exclusive || exclusive) && busy.range.overlaps(range))
+    }
+
+    /// Whether the bytes of the file, or its length, are just being changed from here.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.busy.iter().any(|busy| busy.exclusive)
     }
 
     pub(crate) fn begin(&mut self, range: Range, exclusive: bool) {

@@ -29,6 +29,8 @@ const GATHER_MS: u64 = 200;
 const GATHER_BULK_MS: u64 = 1_000;
 /// Operations in a commit from which on it counts as bulk.
 const BULK_OPS: usize = 100;
+/// Milliseconds until a file that may be written unseen, and does not rest yet, is due again.
+const UNSEEN_MS: u64 = 1_000;
 /// Milliseconds between two looks whether a full commit has gathered.
 const COUNT_MS: u64 = 10;
 /// Milliseconds to wait after a failed round, and at most after many.
@@ -64,10 +66,21 @@ pub(crate) struct Staging {
     generation: u64,
 }
 
+/// What was staged, and how many looks are still out.
+#[derive(Debug)]
+struct Staged {
+    staging: Vec<Staging>,
+    chosen: Vec<Ino>,
+    results: Vec<Result<Draft, CloudError>>,
+    looks: usize,
+}
+
 #[derive(Debug)]
 enum Round {
     Idle,
     Staging(Vec<Staging>, Vec<Ino>),
+    /// Staged; files that may be written unseen are looked at once more.
+    Checking(Box<Staged>),
     Durable(Box<Flight>),
     Sending(Box<Flight>),
 }
@@ -149,6 +162,11 @@ impl Uploads {
     /// A commit has left, or may have left: the feed must wait for its outcome.
     pub(crate) fn is_committing(&self) -> bool {
         matches!(self.round, Round::Durable(_) | Round::Sending(_)) || !self.resend.is_empty()
+    }
+
+    /// Whether somebody waits until the node is sent.
+    pub(crate) fn is_awaited(&self, ino: Ino) -> bool {
+        self.barriers.iter().any(|barrier| barrier.waiting.contains(&ino))
     }
 
     pub(crate) fn next_due(&self) -> Option<Mono> {
@@ -293,6 +311,10 @@ impl Drive {
             if !chosen.is_empty() && bytes + unsent > STAGE_BYTES {
                 break;
             }
+            if !self.may_send(ino) {
+                self.uploads.defer(ino, self.now.mono.plus_millis(UNSEEN_MS));
+                continue;
+            }
             bytes += unsent;
             chosen.push(ino);
         }
@@ -338,6 +360,32 @@ impl Drive {
     pub(crate) fn staged(&mut self, results: Vec<Result<Draft, CloudError>>) {
         let round = core::mem::replace(&mut self.uploads.round, Round::Idle);
         let Round::Staging(staging, chosen) = round else { return };
+        let files = staging.iter().map(|file| file.ino);
+        let unseen: Vec<Ino> = files.filter(|ino| self.passthrough.is_blind(*ino)).collect();
+        let staged = Staged { staging, chosen, results, looks: unseen.len() };
+        if unseen.is_empty() {
+            return self.name_staged(staged);
+        }
+        self.uploads.round = Round::Checking(Box::new(staged));
+        for ino in unseen {
+            self.measure(ino, crate::jobs::Why::Staged);
+        }
+    }
+
+    /// One of the looks that a staged round waits for has been taken.
+    pub(crate) fn rechecked(&mut self) {
+        let Round::Checking(staged) = &mut self.uploads.round else { return };
+        staged.looks = staged.looks.saturating_sub(1);
+        if staged.looks > 0 {
+            return;
+        }
+        if let Round::Checking(staged) = core::mem::replace(&mut self.uploads.round, Round::Idle) {
+            self.name_staged(*staged);
+        }
+    }
+
+    fn name_staged(&mut self, staged: Staged) {
+        let Staged { staging, chosen, results, .. } = staged;
         let mut drafts = BTreeMap::new();
         let mut offline = None;
         for (file, result) in staging.iter().zip(results) {

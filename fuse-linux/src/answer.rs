@@ -1,14 +1,19 @@
 //! From the core's answer to the kernel's reply. Each function takes a reply object and gives the
 //! callback that consumes it.
 
+use crate::backing::Backings;
 use crate::convert::{bare_attr, file_attr};
+use crate::door::Door;
 use crate::errno::errno;
-use fs_core::{FsError, Ino, NAME_MAX, Response, StatFs};
+use fs_core::{FsError, HandleId, Ino, NAME_MAX, Request, Response, StatFs, Via};
 use fuser::{
-    Errno, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr,
+    BackingId, Errno, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the kernel may trust attributes, entries and misses without asking. Long, because every
@@ -119,14 +124,67 @@ pub(crate) fn written(reply: ReplyWrite) -> impl FnOnce(Answer) + Send {
     }
 }
 
+/// What a handle needs that may go past the core: where backing files come from.
+pub(crate) struct Opening {
+    pub(crate) ino: Ino,
+    pub(crate) door: Door,
+    pub(crate) backings: Arc<Backings>,
+}
+
+impl Opening {
+    /// The kernel's number for the file, or a handle that goes through requests after all; then `cached`
+    /// is called when the core knows.
+    fn pass<R: Passes>(
+        self,
+        ino: Ino,
+        handle: HandleId,
+        file: (u64, Option<u64>),
+        reply: R,
+        passed: impl FnOnce(R, &BackingId),
+        cached: impl FnOnce(R) + Send + 'static,
+    ) {
+        let register = |file: &File| reply.register(file);
+        match self.backings.take((ino, handle), file, self.door.port(), register) {
+            Ok(id) => passed(reply, &id),
+            Err(_) => self.door.submit(Request::Unpass { ino, handle }, move |_| cached(reply)),
+        }
+    }
+}
+
+/// A reply that can name a backing file.
+trait Passes: Send + 'static {
+    fn register(&self, file: &File) -> io::Result<BackingId>;
+}
+
+impl Passes for ReplyOpen {
+    fn register(&self, file: &File) -> io::Result<BackingId> {
+        self.open_backing(file)
+    }
+}
+
+impl Passes for ReplyCreate {
+    fn register(&self, file: &File) -> io::Result<BackingId> {
+        self.open_backing(file)
+    }
+}
+
 /// Every write was answered when it was made, so a close has nothing to report and the kernel need
-/// not ask: one round trip less a close.
-pub(crate) fn opened(reply: ReplyOpen) -> impl FnOnce(Answer) + Send {
+/// not ask: one round trip less a close. What was written past us is found out by a look.
+pub(crate) fn opened(reply: ReplyOpen, opening: Opening) -> impl FnOnce(Answer) + Send {
     move |answer| match answer {
-        Ok(Response::Opened { handle, keep_cache }) => {
-            let mut flags = FopenFlags::FOPEN_NOFLUSH;
-            flags.set(FopenFlags::FOPEN_KEEP_CACHE, keep_cache);
-            reply.opened(FileHandle(handle.0), flags);
+        Ok(Response::Opened { handle, keep_cache, via }) => {
+            let number = FileHandle(handle.0);
+            let cached = move |reply: ReplyOpen, keep_cache| {
+                let mut flags = FopenFlags::FOPEN_NOFLUSH;
+                flags.set(FopenFlags::FOPEN_KEEP_CACHE, keep_cache);
+                reply.opened(number, flags);
+            };
+            let Via::Backing { file, len } = via else { return cached(reply, keep_cache) };
+            let passed = |reply: ReplyOpen, id: &BackingId| {
+                reply.opened_passthrough(number, FopenFlags::FOPEN_NOFLUSH, id);
+            };
+            let (ino, cached) = (opening.ino, move |reply| cached(reply, false));
+            opening.pass(ino, handle, (file, len), reply, passed, cached);
         }
         other => refuse(reply, other),
     }
@@ -141,12 +199,20 @@ pub(crate) fn opened_dir(reply: ReplyOpen) -> impl FnOnce(Answer) + Send {
     }
 }
 
-pub(crate) fn created(reply: ReplyCreate) -> impl FnOnce(Answer) + Send {
+pub(crate) fn created(reply: ReplyCreate, opening: Opening) -> impl FnOnce(Answer) + Send {
     move |answer| match answer {
-        Ok(Response::Created { attr, handle }) => {
-            let handle = FileHandle(handle.0);
-            let flags = FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE;
-            reply.created(&TTL, &file_attr(&attr), GENERATION, handle, flags);
+        Ok(Response::Created { attr, handle, via }) => {
+            let (number, file_attr) = (FileHandle(handle.0), file_attr(&attr));
+            let cached = move |reply: ReplyCreate| {
+                let flags = FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE;
+                reply.created(&TTL, &file_attr, GENERATION, number, flags);
+            };
+            let Via::Backing { file, len } = via else { return cached(reply) };
+            let passed = |reply: ReplyCreate, id: &BackingId| {
+                let flags = FopenFlags::FOPEN_NOFLUSH;
+                reply.created_passthrough(&TTL, &file_attr, GENERATION, number, flags, id);
+            };
+            opening.pass(attr.ino, handle, (file, len), reply, passed, cached);
         }
         other => refuse(reply, other),
     }

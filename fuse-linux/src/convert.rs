@@ -126,6 +126,8 @@ pub(crate) fn open_flags(flags: i32) -> OpenFlags {
         append: false,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
+        // Whether it can be done is known elsewhere.
+        passthrough: false,
     }
 }
 

@@ -32,6 +32,11 @@ impl Door {
         Door { port, state: Arc::default() }
     }
 
+    /// What does not wait for the core.
+    pub(crate) fn port(&self) -> &Port {
+        &self.port
+    }
+
     /// As [`Port::submit`], while the door is open.
     pub(crate) fn submit(
         &self,

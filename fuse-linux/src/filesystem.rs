@@ -1,6 +1,7 @@
 //! The verbs: each builds a request and hands it to the port together with its reply.
 
-use crate::answer::{self, Refuse};
+use crate::answer::{self, Opening, Refuse};
+use crate::backing::Backings;
 use crate::convert::{
     allocate_mode, made_kind, open_flags, owner, permissions, rename_flags, set_time,
 };
@@ -52,11 +53,22 @@ pub(crate) struct Translator {
     port: Door,
     room: Arc<Room>,
     seen: Seen,
+    /// And whether files may be handed to the kernel.
+    backings: (Arc<Backings>, bool),
 }
 
 impl Translator {
-    pub(crate) fn new(port: Door, seen: Seen) -> Translator {
-        Translator { port, room: Arc::default(), seen }
+    pub(crate) fn new(port: Door, seen: Seen, backings: (Arc<Backings>, bool)) -> Translator {
+        Translator { port, room: Arc::default(), seen, backings }
+    }
+
+    fn opening(&self, node: INodeNo) -> Opening {
+        let backings = Arc::clone(&self.backings.0);
+        Opening { ino: ino(node), door: self.port.clone(), backings }
+    }
+
+    fn open_flags(&self, flags: i32) -> fs_core::OpenFlags {
+        fs_core::OpenFlags { passthrough: self.backings.0.is_on(), ..open_flags(flags) }
     }
 
     /// Hands over a request about `name`, or refuses a name that no entry can have.
@@ -115,6 +127,7 @@ impl Filesystem for Translator {
         // Both setters only refuse zero and more than 16 MiB.
         let _ = config.set_max_write(LARGEST_TRANSFER);
         let _ = config.set_max_background(BACKGROUND);
+        self.backings.0.negotiate(self.backings.1, config);
         Ok(())
     }
 
@@ -291,18 +304,18 @@ impl Filesystem for Translator {
     ) {
         let (mode, owner) = (permissions(mode), owner(request, umask));
         self.named(name, reply, |port, name, reply| {
-            let mut flags = open_flags(flags);
+            let mut flags = self.open_flags(flags);
             // What came again may have made the file: then it is to be opened.
             flags.exclusive &= !reattach::is_resent(request);
             let request = Ask::Create { parent: ino(parent), name, mode, owner, flags };
-            port.submit(request, answer::created(reply));
+            port.submit(request, answer::created(reply, self.opening(parent)));
         });
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let flags = open_flags(flags.0);
+        let flags = self.open_flags(flags.0);
         let request = Ask::Open { ino: ino(node), flags };
-        self.port.submit(request, answer::opened(reply));
+        self.port.submit(request, answer::opened(reply, self.opening(node)));
     }
 
     fn read(
@@ -352,6 +365,8 @@ impl Filesystem for Translator {
         _: bool,
         reply: ReplyEmpty,
     ) {
+        // The kernel has left the mode before it says so.
+        self.backings.0.release(handle(fh));
         let request = Ask::Release { ino: ino(node), handle: handle(fh) };
         self.port.submit(request, answer::done(reply));
     }

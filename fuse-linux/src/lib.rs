@@ -2,6 +2,7 @@
 
 mod answer;
 mod attach;
+mod backing;
 mod convert;
 mod door;
 mod errno;
@@ -17,6 +18,7 @@ mod resent;
 #[cfg(test)]
 mod tests;
 
+pub use backing::Passthrough;
 pub use error::MountError;
 pub use mount::{FS_TYPE, Kept, Mount, MountConfig, detach, recover_dead_mount};
 pub use reattach::Offer;

@@ -1,6 +1,7 @@
 //! A mounted drive, from before it is mounted until after it is gone.
 
 use crate::attach::{self, Options};
+use crate::backing::{Backings, Passthrough};
 use crate::door::Door;
 use crate::error::MountError;
 use crate::filesystem::Translator;
@@ -37,6 +38,8 @@ pub struct MountConfig {
     pub read_only: bool,
     /// Threads that read requests, 1 to 8; 0 means the default of 2.
     pub threads: usize,
+    /// Let the kernel read and write whole local files by itself, where it can.
+    pub passthrough: bool,
 }
 
 impl MountConfig {
@@ -48,6 +51,7 @@ impl MountConfig {
             allow_other: false,
             read_only: false,
             threads: 2,
+            passthrough: true,
         }
     }
 }
@@ -63,6 +67,7 @@ pub struct Mount {
     offer: Offer,
     /// Set for a mount that an earlier daemon has served.
     again: Option<Port>,
+    backings: Arc<Backings>,
     /// The mount stays when this goes.
     left: AtomicBool,
 }
@@ -108,7 +113,9 @@ impl Mount {
         let (acl, serving) = serving(config);
         let (door, seen) = (Door::new(port), Seen::default());
         let kept = channel.try_clone().map_err(failed)?;
-        let translator = Translator::new(door.clone(), Arc::clone(&seen));
+        let backings = Backings::new(config.passthrough);
+        let passing = (Arc::clone(&backings), config.passthrough);
+        let translator = Translator::new(door.clone(), Arc::clone(&seen), passing);
         let session = Session::from_fd(translator, channel, acl, serving).map_err(failed)?;
         let notifier = session.notifier();
         let ended = serve(session).map_err(failed)?;
@@ -127,6 +134,7 @@ impl Mount {
             channel: kept,
             offer,
             again,
+            backings,
             left,
         })
     }
@@ -140,7 +148,9 @@ impl Mount {
         let Kept { channel, offer, path, device } = kept;
         let failed = |source| MountError::Handshake { path: path.clone(), source };
         let (door, seen) = (Door::new(port.clone()), Seen::default());
-        let translator = Translator::new(door.clone(), seen);
+        let backings = Backings::new(config.passthrough);
+        let passing = (Arc::clone(&backings), config.passthrough);
+        let translator = Translator::new(door.clone(), seen, passing);
         let session = reattach::session(translator, &channel, &offer, serving(config));
         let session = session.map_err(failed)?;
         if let Err(error) = reattach::doubt_names(&channel) {
@@ -154,7 +164,18 @@ impl Mount {
         let notifier = session.notifier();
         let ended = serve(session).map_err(failed)?;
         let (again, left) = (Some(port), AtomicBool::new(false));
-        Ok(Mount { path, device, notifier, session: ended, door, channel, offer, again, left })
+        Ok(Mount {
+            path,
+            device,
+            notifier,
+            session: ended,
+            door,
+            channel,
+            offer,
+            again,
+            backings,
+            left,
+        })
     }
 
     /// What another process needs to go on with this mount; `None` on a kernel that could not send
@@ -181,7 +202,14 @@ impl Mount {
     /// What the engine tells invalidations to.
     #[must_use]
     pub fn driver(&self) -> Arc<dyn Driver> {
-        Arc::new(Kernel::new(self.notifier.clone(), self.again.clone()))
+        let (notifier, again) = (self.notifier.clone(), self.again.clone());
+        Arc::new(Kernel::new(notifier, again, Arc::clone(&self.backings)))
+    }
+
+    /// Whether files are handed to the kernel; it may turn out only at the first open that they cannot be.
+    #[must_use]
+    pub fn passthrough(&self) -> Passthrough {
+        self.backings.report()
     }
 
     /// The mount point, absolute and without links.

@@ -1,12 +1,14 @@
 //! Tells the kernel what to forget.
 
 use crate::answer;
+use crate::backing::Backings;
 use engine::{Driver, Port};
 use fs_core::{Ino, Request, Stale};
 use fuser::{INodeNo, Notifier};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// Sends invalidations into one mount. The engine calls it from a thread of its own, because the
 /// kernel may hold an invalidation back until a read or a lookup in flight is answered.
@@ -15,11 +17,12 @@ pub(crate) struct Kernel {
     /// Set when an earlier daemon has served this mount: what the kernel has of its time is not counted
     /// here, so it is noted when the kernel turns out not to have a node any more.
     port: Option<Port>,
+    backings: Arc<Backings>,
 }
 
 impl Kernel {
-    pub(crate) fn new(notifier: Notifier, port: Option<Port>) -> Kernel {
-        Kernel { notifier, port }
+    pub(crate) fn new(notifier: Notifier, port: Option<Port>, backings: Arc<Backings>) -> Kernel {
+        Kernel { notifier, port, backings }
     }
 
     /// The kernel does not know this node.
@@ -40,12 +43,13 @@ impl Driver for Kernel {
             Stale::Data(ino) => self.notifier.inval_inode(INodeNo(ino.0), 0, 0),
             // A negative offset: the attributes only, and no wait for reads in flight.
             Stale::Attrs(ino) => self.notifier.inval_inode(INodeNo(ino.0), -1, 0),
+            Stale::Backing(ino) => return self.backings.forget(*ino),
         };
         match sent {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => match stale {
                 Stale::Data(ino) | Stale::Attrs(ino) => self.unknown(ino),
-                Stale::Entry { .. } => {}
+                Stale::Entry { .. } | Stale::Backing(_) => {}
             },
             // Unmounted: there is no kernel cache any more.
             Err(error) if gone(&error) => {}

@@ -74,6 +74,8 @@ pub(crate) struct MountSection {
     pub(crate) threads: u8,
     /// Let other users of this machine into the drive.
     pub(crate) allow_other: bool,
+    /// Let the kernel read and write whole local files by itself, where it can (ADR 5 says what is open).
+    pub(crate) passthrough: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -124,7 +126,7 @@ impl Default for Upload {
 
 impl Default for MountSection {
     fn default() -> MountSection {
-        MountSection { threads: 2, allow_other: false }
+        MountSection { threads: 2, allow_other: false, passthrough: false }
     }
 }
 
@@ -304,6 +306,7 @@ mod tests {
             [mount]
             threads = 4
             allow_other = true
+            passthrough = true
             [stop]
             deadline = "2m"
             [log]
@@ -317,7 +320,8 @@ mod tests {
         assert_eq!(config.upload.limit, Some(Size(1_000_000)));
         assert_eq!(config.download.limit, Some(Size(2_000_000)));
         assert_eq!(config.cloud.ca_file, Some("/etc/ca.pem".into()));
-        assert_eq!(config.mount, MountSection { threads: 4, allow_other: true });
+        let mount = MountSection { threads: 4, allow_other: true, passthrough: true };
+        assert_eq!(config.mount, mount);
         assert_eq!(config.stop.deadline.millis(), 120_000);
         assert_eq!(config.log.format, LogFormat::Json);
     }

@@ -173,6 +173,11 @@ pub struct DriveStatus {
     pub fetching: u64,
     pub open_handles: u64,
     pub conflicts: u64,
+    /// The kernel reads and writes whole local files by itself; `passthrough_off`: why not.
+    #[serde(default)]
+    pub passthrough: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub passthrough_off: String,
     /// Seconds since this daemon started to serve.
     #[serde(default)]
     pub uptime_secs: u64,

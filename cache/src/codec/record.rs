@@ -49,10 +49,41 @@ record!(NodeRow {
     pinned,
     gone,
 });
-record!(ContentRow { ino, base_id, base_rev, base_len, valid, dirty });
 record!(Loaded { node, content });
 record!(Flight { request, groups, items });
 record!(FlightItem { group, sent, generation });
+
+/// `blind` came later: a row without it was written before there was passthrough.
+impl Wire for ContentRow {
+    fn put(&self, out: &mut Out) -> Put {
+        out.array(7)?;
+        self.ino.put(out)?;
+        self.base_id.put(out)?;
+        self.base_rev.put(out)?;
+        self.base_len.put(out)?;
+        self.valid.put(out)?;
+        self.dirty.put(out)?;
+        self.blind.put(out)
+    }
+
+    fn get(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let more = fields(input, 6)?;
+        let mut row = ContentRow {
+            ino: Wire::get(input)?,
+            base_id: Wire::get(input)?,
+            base_rev: Wire::get(input)?,
+            base_len: Wire::get(input)?,
+            valid: Wire::get(input)?,
+            dirty: Wire::get(input)?,
+            blind: false,
+        };
+        if more > 0 {
+            row.blind = Wire::get(input)?;
+        }
+        skip(input, more.saturating_sub(1))?;
+        Ok(row)
+    }
+}
 
 impl Wire for Change {
     fn put(&self, out: &mut Out) -> Put {

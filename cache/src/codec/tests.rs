@@ -89,10 +89,10 @@ prop_compose! {
 prop_compose! {
     pub(crate) fn content()(
         (ino, base_id, base_rev, base_len) in (ino(), id(), rev(), number()),
-        (valid, dirty) in (ranges(), ranges()),
+        (valid, dirty, blind) in (ranges(), ranges(), any::<bool>()),
     ) -> ContentRow {
         let valid = valid.iter().flat_map(|range| dirty.gaps(range)).collect();
-        ContentRow { ino, base_id, base_rev, base_len, valid, dirty }
+        ContentRow { ino, base_id, base_rev, base_len, valid, dirty, blind }
     }
 }
 
@@ -257,6 +257,7 @@ fn sample() -> Vec<Change> {
         base_len: 300,
         valid: [Range::new(0, 10), Range::new(20, 30)].into_iter().collect(),
         dirty: [Range::new(10, 20)].into_iter().collect(),
+        blind: false,
     };
     let flight = Flight {
         request: RequestId([5; 16]),

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 /// Every step ever made, oldest first. A step that was released is never edited: its checksum is
 /// in the databases that ran it.
-const STEPS: [&str; 1] = [include_str!("sql/001_tables.sql")];
+const STEPS: [&str; 2] = [include_str!("sql/001_tables.sql"), include_str!("sql/002_blind.sql")];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

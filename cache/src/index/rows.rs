@@ -18,7 +18,7 @@ pub(crate) const NODE_COLUMNS: &str = "node.ino, node.id, node.parent, node.name
 pub(crate) const NODE_COUNT: usize = 19;
 /// The columns that [`content_row`] reads, in its order.
 pub(crate) const CONTENT_COLUMNS: &str = "content.ino, content.base_id, content.base_rev, \
-    content.base_len, content.valid, content.dirty";
+    content.base_len, content.valid, content.dirty, content.blind";
 
 /// The node in the first columns of `row`.
 pub(crate) fn node_row(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
@@ -76,6 +76,7 @@ pub(crate) fn content_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<C
         base_len: unsigned(row.get(at + 3)?),
         valid: ranges(row, at + 4)?,
         dirty: ranges(row, at + 5)?,
+        blind: row.get(at + 6)?,
     }))
 }
 

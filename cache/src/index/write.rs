@@ -248,8 +248,9 @@ fn touch_node(conn: &Connection, ino: Ino, size: u64, time: Timestamp) -> rusqli
 }
 
 pub(crate) fn put_content(conn: &Connection, row: &ContentRow) -> rusqlite::Result<()> {
-    let put = "INSERT OR REPLACE INTO content (ino, base_id, base_rev, base_len, valid, dirty) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let put = "INSERT OR REPLACE INTO content \
+        (ino, base_id, base_rev, base_len, valid, dirty, blind) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     conn.prepare_cached(put)?.execute(params![
         signed(row.ino.0),
         (row.base_id != NodeId::default()).then_some(row.base_id.0),
@@ -257,6 +258,7 @@ pub(crate) fn put_content(conn: &Connection, row: &ContentRow) -> rusqlite::Resu
         signed(row.base_len),
         codec::encode_ranges(&row.valid).map_err(unwritable)?,
         codec::encode_ranges(&row.dirty).map_err(unwritable)?,
+        row.blind,
     ])?;
     conn.prepare_cached("DELETE FROM grave WHERE ino = ?1")?.execute([signed(row.ino.0)])?;
     Ok(())

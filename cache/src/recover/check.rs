@@ -4,7 +4,7 @@ use super::Recovery;
 use crate::index::Writer;
 use crate::layout::LastStop;
 use crate::{Error, index};
-use fs_core::{Change, ContentRow, Ino, NodeRow, Pending, Ranges};
+use fs_core::{Change, ContentRow, Ino, NodeRow, Pending, Range, Ranges, Timestamp};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -65,6 +65,9 @@ impl Recovery<'_> {
     ) -> Result<bool, Error> {
         let ino = row.ino;
         let here = self.content.len(ino)?;
+        if row.blind {
+            return self.adopt_unseen(conn, node, row).map(|()| false);
+        }
         let before = row.valid.clone();
         if self.stop == LastStop::PowerLoss {
             row.valid = Ranges::new();
@@ -93,6 +96,33 @@ impl Recovery<'_> {
         }
         self.distrust(conn, Some(node), row)?;
         Ok(lacking)
+    }
+
+    /// Programs may have written to the file unseen when the last run ended: all that is in it is
+    /// theirs, and unsent. They may still have it open, so the mark stays.
+    fn adopt_unseen(
+        &mut self,
+        conn: &Connection,
+        node: &NodeRow,
+        mut row: ContentRow,
+    ) -> Result<(), Error> {
+        let here = self.content.measure(row.ino, true, false)?;
+        row.valid = Ranges::new();
+        row.dirty = [Range::new(0, here.size)].into_iter().collect();
+        row.base_len = row.base_len.min(here.size);
+        let mut node = node.clone();
+        // What was set by hand after the last write stays.
+        if here.size != node.size || here.ctime > node.attrs.ctime {
+            node.attrs.mtime = here.mtime;
+        }
+        node.size = here.size;
+        // Later than anything that was sent: nobody knows what was written since.
+        node.attrs.ctime = here.ctime.max(Timestamp(node.attrs.ctime.0.saturating_add(1)));
+        if node.parent != Ino::NONE && !node.pending.has(Pending::CREATE.with(Pending::TRASH)) {
+            node.pending = node.pending.with(Pending::CONTENT);
+        }
+        self.repair(conn, Change::PutContent(Box::new(row)))?;
+        self.repair(conn, Change::PutNode(Box::new(node)))
     }
 
     /// Cuts a backing file that is longer than its row says: the bytes of a truncation whose record

@@ -6,10 +6,11 @@ use cache::LocalStore;
 use cloud::{CloudStore, ContentSource, PartSink};
 use fs_core::{
     Change, CloudError, CloudErrorKind, ContentRef, ContentRow, Draft, DriveInfo, Flight,
-    GroupOutcome, Ino, Kind, Loaded, NodeId, Op, Page, Range, Recovered, RemoteCommit, RemoteNode,
-    Rev, Seq, StageItem, Timestamp, Version,
+    GroupOutcome, Ino, Kind, Loaded, Measure, NodeId, Op, Page, Range, Recovered, RemoteCommit,
+    RemoteNode, Rev, Seq, StageItem, Timestamp, Version,
 };
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,6 +43,8 @@ pub(crate) struct MemoryLocal {
     pub(crate) syncs: AtomicUsize,
     /// The next batch makes `queue` panic, under the engine's lock.
     pub(crate) bomb: AtomicBool,
+    /// Held: fetched bytes are not written.
+    fills: Mutex<()>,
 }
 
 impl MemoryLocal {
@@ -49,6 +52,16 @@ impl MemoryLocal {
     pub(crate) fn knows(&self, ino: Ino) -> bool {
         let device = self.device();
         device.born.get(&ino).is_some_and(|born| *born <= device.journaled)
+    }
+
+    /// Writes of fetched bytes wait until what is returned is dropped.
+    pub(crate) fn hold_fills(&self) -> MutexGuard<'_, ()> {
+        self.fills.lock().unwrap()
+    }
+
+    /// Length of the backing file.
+    pub(crate) fn stored(&self, ino: Ino) -> usize {
+        self.device().files.get(&ino).map_or(0, Vec::len)
     }
 
     fn device(&self) -> MutexGuard<'_, Device> {
@@ -128,6 +141,15 @@ fn at(offset: u64) -> usize {
 }
 
 impl LocalStore for MemoryLocal {
+    fn measure(&self, ino: Ino, _: bool, _: bool) -> Result<Measure, cache::Error> {
+        let size = self.device().files.get(&ino).map_or(0, Vec::len) as u64;
+        Ok(Measure { size, ..Measure::default() })
+    }
+
+    fn backing(&self, _: Ino) -> Result<Option<File>, cache::Error> {
+        Ok(None)
+    }
+
     fn recover(&self) -> Result<Recovered, cache::Error> {
         let device = self.device();
         Ok(Recovered {
@@ -206,6 +228,11 @@ impl LocalStore for MemoryLocal {
         Ok(())
     }
 
+    fn fill(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), cache::Error> {
+        let _released = self.hold_fills();
+        self.write(ino, offset, data)
+    }
+
     fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), cache::Error> {
         let data = self.read(from, part)?;
         self.write(to, offset, &data)
@@ -260,6 +287,8 @@ pub(crate) struct MemoryCloud {
     /// Fetches deliver nothing and never end.
     pub(crate) stuck: AtomicBool,
     pub(crate) fetches: AtomicUsize,
+    /// So many fetches still break off after their first part.
+    pub(crate) breaks: AtomicUsize,
 }
 
 impl Default for MemoryCloud {
@@ -270,6 +299,7 @@ impl Default for MemoryCloud {
             online: watch::Sender::new(true),
             stuck: AtomicBool::new(false),
             fetches: AtomicUsize::new(0),
+            breaks: AtomicUsize::new(0),
         }
     }
 }
@@ -419,6 +449,10 @@ impl CloudStore for MemoryCloud {
         for start in (at(range.start).min(end)..end).step_by(PART) {
             let part = Bytes::copy_from_slice(&bytes[start..end.min(start + PART)]);
             sink(start as u64, part);
+            let left = |left: usize| left.checked_sub(1);
+            if self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+                return Err(CloudError::new(CloudErrorKind::Retry, "broken off on purpose"));
+            }
             tokio::task::yield_now().await;
         }
         Ok(())

@@ -146,14 +146,22 @@ impl Drive {
         open: Option<HandleId>,
         result: Result<(), FsError>,
     ) {
-        let attr = self.tree.get(ino).map(crate::tree::Inode::attr);
-        let response = match (open, attr) {
-            (Some(handle), _) => Ok(Response::Opened { handle, keep_cache: false }),
-            (None, Some(attr)) => Ok(Response::Attr(attr)),
-            (None, None) => Err(FsError::Stale),
-        };
-        self.reply(ticket, result.and(response));
-        self.release(ino, Range::new(0, u64::MAX), true);
+        let whole = Range::new(0, u64::MAX);
+        if let Some(handle) = open {
+            if let Err(error) = result {
+                self.close(ino, handle);
+                self.reply(ticket, Err(error));
+                return self.release(ino, whole, true);
+            }
+            if let Some(inode) = self.tree.get_mut(ino) {
+                inode.end(whole, true);
+            }
+            self.give_cut_handle(ticket, ino, handle);
+        } else {
+            let attr = self.tree.get(ino).map(crate::tree::Inode::attr).ok_or(FsError::Stale);
+            self.reply(ticket, result.and(attr).map(Response::Attr));
+        }
+        self.release(ino, whole, true);
     }
 
     /// Gives a file a content row, so that ranges have something to be counted from.

@@ -197,7 +197,11 @@ impl Drive {
         if !inode.busy.is_empty() {
             return Err(crate::faults::Need::Idle(ino).into_halt());
         }
-        if inode.opens > 0 || inode.row.pending.has(Pending::CONTENT.with(Pending::CREATE)) {
+        let unseen = self.passthrough.is_blind(ino);
+        if inode.opens > 0
+            || unseen
+            || inode.row.pending.has(Pending::CONTENT.with(Pending::CREATE))
+        {
             return Err(FsError::Busy.into());
         }
         let mut row = self.pend(inode, Pending::CONTENT);
@@ -212,7 +216,9 @@ impl Drive {
             base_len: size,
             valid: Ranges::new(),
             dirty: Ranges::new(),
+            blind: false,
         };
+        self.backing_gone(ino);
         self.commit(Change::PutContent(Box::new(content)));
         self.put(row);
         self.hydration.forget(ino);

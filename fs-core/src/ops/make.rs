@@ -47,9 +47,16 @@ impl Drive {
         let spec = CreateSpec { kind: Kind::File, mode, rdev: 0, owner, target: Vec::new() };
         let ino = self.insert_new(parent, name, &spec);
         self.remember(ino);
-        let handle = self.open_handle(ino, flags);
-        let attr = self.node(ino)?.attr();
-        Ok(Some(Response::Created { attr, handle }))
+        let handle = self.open_created(ino, flags);
+        Ok(self.give_handle(ticket, ino, handle))
+    }
+
+    fn open_created(&mut self, ino: Ino, flags: OpenFlags) -> HandleId {
+        let id = self.open_handle(ino, flags);
+        if let Some(handle) = self.handles.get_mut(id, ino) {
+            handle.created = true;
+        }
+        id
     }
 
     /// `create` of a name that another open made first: opens it, unless that was forbidden.
@@ -60,18 +67,17 @@ impl Drive {
         if self.node(ino)?.is_dir() {
             return Err(FsError::IsDirectory.into());
         }
-        if flags.truncate && self.node(ino)?.is_file() && self.node(ino)?.row.size > 0 {
+        let cut = flags.truncate && self.node(ino)?.is_file() && self.node(ino)?.row.size > 0;
+        if cut {
             self.truncate(ino, 0)?;
-            // Nobody else can see the cut before the answer: the backing file follows unanswered.
-            let after = self.latest();
-            let work = crate::jobs::Work::Quiet;
-            self.local(work, crate::Local::Truncate { ino, size: 0, after });
         }
-        let _ = ticket;
         self.remember(ino);
-        let handle = self.open_handle(ino, flags);
-        let attr = self.node(ino)?.attr();
-        Ok(Some(Response::Created { attr, handle }))
+        let handle = self.open_created(ino, flags);
+        if cut {
+            self.truncate_backing(ticket, ino, 0, Some(handle));
+            return Ok(None);
+        }
+        Ok(self.give_handle(ticket, ino, handle))
     }
 
     /// Who has the name already, if anyone; fails if nothing can be made there.
@@ -155,13 +161,5 @@ impl Drive {
             xattrs.insert(ACCESS.to_vec(), own.bytes());
         }
         (mode, xattrs)
-    }
-
-    pub(super) fn open_handle(&mut self, ino: Ino, flags: OpenFlags) -> HandleId {
-        if let Some(inode) = self.tree.get_mut(ino) {
-            inode.opens += 1;
-            inode.writers += u32::from(flags.write);
-        }
-        self.handles.open(ino, flags)
     }
 }

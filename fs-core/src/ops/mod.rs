@@ -15,8 +15,10 @@ mod rename;
 mod write;
 mod xattr;
 
+pub(crate) use write::DIRTY_ALLOWANCE;
+
 use crate::drive::Drive;
-use crate::faults::Step;
+use crate::faults::{Halt, Step};
 use crate::tree::Inode;
 use crate::{
     Change, FsError, Ino, Local, NodeRow, Origin, Pending, Request, Response, StatFs, Ticket,
@@ -37,6 +39,9 @@ impl Drive {
             && let Some((ino, handle)) = request.handle()
         {
             self.take_over(ino, handle)?;
+        }
+        if let Some(need) = self.unseen(ticket, request) {
+            return Err(Halt::Fault(need));
         }
         match request {
             R::Lookup { parent, name } => self.lookup(*parent, name),
@@ -60,6 +65,7 @@ impl Drive {
                 self.write(ticket, (*ino, *handle), *offset, data)
             }
             R::Flush { .. } => Ok(Some(Response::Done)),
+            R::Unpass { ino, handle } => Ok(self.unpass(*ino, *handle)),
             R::Release { ino, handle } => Ok(self.close(*ino, *handle)),
             R::Fsync { ino, .. } => self.fsync(ticket, *ino),
             R::Opendir { ino } => self.opendir(*ino),

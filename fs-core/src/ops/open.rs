@@ -3,6 +3,7 @@
 use super::Flow;
 use crate::drive::Drive;
 use crate::faults::Step;
+use crate::handles::Route;
 use crate::{FsError, HandleId, Ino, Kind, OpenFlags, Pending, Response, Ticket};
 
 impl Drive {
@@ -14,19 +15,91 @@ impl Drive {
             Kind::Link => return Err(FsError::Io.into()), // what it names is nowhere
             _ => return Err(FsError::Invalid.into()),
         }
-        if flags.truncate && inode.row.size > 0 {
+        self.await_earlier(ino)?;
+        let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale.into()) };
+        let cut = flags.truncate && inode.row.size > 0;
+        if cut {
             self.truncate(ino, 0)?;
-            let handle = self.open_handle(ino, flags);
+        }
+        let handle = self.open_handle(ino, flags);
+        if cut {
             self.truncate_backing(ticket, ino, 0, Some(handle));
             return Ok(None);
         }
-        let handle = self.open_handle(ino, flags);
         self.hydration.used(ino);
         if flags.read {
             self.opened_small(ino);
         }
+        Ok(self.give_handle(ticket, ino, handle))
+    }
+
+    /// Counts a new handle, by the way that its bytes take.
+    pub(super) fn open_handle(&mut self, ino: Ino, flags: OpenFlags) -> HandleId {
+        let route = self.route(ino, flags);
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.opens += 1;
+            inode.writers += u32::from(flags.write);
+            inode.passed += u32::from(route != Route::Core);
+            inode.blind += u32::from(route == Route::Blind);
+        }
+        let id = self.handles.open(ino, flags);
+        if let Some(handle) = self.handles.get_mut(id, ino) {
+            handle.route = route;
+        }
+        id
+    }
+
+    /// Answers the open of a new handle: at once, unless the file can be written unseen through it.
+    pub(super) fn give_handle(&mut self, ticket: Ticket, ino: Ino, id: HandleId) -> Flow {
+        if self.handles.get_mut(id, ino).is_some_and(|handle| handle.route == Route::Blind) {
+            self.go_blind(ticket, ino, id);
+            return None;
+        }
         let old = self.tree.get_mut(ino).map(|inode| core::mem::take(&mut inode.old_pages));
-        Ok(Some(Response::Opened { handle, keep_cache: old != Some(true) }))
+        self.opened(ino, id, old != Some(true))
+    }
+
+    fn opened(&mut self, ino: Ino, id: HandleId, keep_cache: bool) -> Flow {
+        let handle = self.handles.get_mut(id, ino)?;
+        let (route, created) = (handle.route, handle.created);
+        let via = self.via(ino, route);
+        if created {
+            let attr = self.tree.get(ino)?.attr();
+            return Some(Response::Created { attr, handle: id, via });
+        }
+        Some(Response::Opened { handle: id, keep_cache, via })
+    }
+
+    /// The same after the file was cut: pages that the kernel has of it are old.
+    pub(super) fn give_cut_handle(&mut self, ticket: Ticket, ino: Ino, id: HandleId) {
+        if self.handles.get_mut(id, ino).is_some_and(|handle| handle.route == Route::Blind) {
+            self.go_blind(ticket, ino, id);
+        } else {
+            self.answer_open(ticket, ino, id);
+        }
+    }
+
+    pub(crate) fn answer_open(&mut self, ticket: Ticket, ino: Ino, id: HandleId) {
+        let answer = self.opened(ino, id, false).ok_or(FsError::Stale);
+        self.reply(ticket, answer);
+    }
+
+    /// The driver cannot hand the file to the kernel: nobody writes unseen through this handle.
+    pub(super) fn unpass(&mut self, ino: Ino, id: HandleId) -> Flow {
+        let handle = self.handles.get_mut(id, ino);
+        let route = handle.map_or(Route::Core, |handle| core::mem::take(&mut handle.route));
+        self.uncount(ino, route);
+        if route == Route::Blind {
+            self.watch(ino);
+        }
+        Some(Response::Done)
+    }
+
+    fn uncount(&mut self, ino: Ino, route: Route) {
+        if let Some(inode) = self.tree.get_mut(ino) {
+            inode.passed = inode.passed.saturating_sub(u32::from(route != Route::Core));
+            inode.blind = inode.blind.saturating_sub(u32::from(route == Route::Blind));
+        }
     }
 
     /// A handle of an earlier life counts from its first use on.
@@ -53,8 +126,10 @@ impl Drive {
     }
 
     /// The last close of a handle. A file that was unlinked while open goes with its last handle.
-    pub(super) fn close(&mut self, ino: Ino, handle: HandleId) -> Flow {
+    pub(crate) fn close(&mut self, ino: Ino, handle: HandleId) -> Flow {
         let closed = self.handles.close(handle);
+        let route = closed.as_ref().map_or(Route::Core, |handle| handle.route);
+        self.uncount(ino, route);
         if let Some(inode) = self.tree.get_mut(ino)
             && let Some(handle) = closed
         {
@@ -64,10 +139,13 @@ impl Drive {
             if inode.opens == 0 {
                 self.hydration.passing.forget(ino);
             }
-            if pending {
+            if pending && !self.passthrough.is_blind(ino) {
                 self.touch_closed(ino);
             }
             self.reap(ino);
+            if route == Route::Blind {
+                self.watch(ino); // what was written, and whether that was all
+            }
             self.evict_for(0);
         } else if self.limits.life > 0 {
             self.touch_closed(ino); // of an earlier life, never used in this one

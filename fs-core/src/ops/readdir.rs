@@ -5,7 +5,7 @@
 use super::Flow;
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step};
-use crate::{DirEntry, FsError, HandleId, Ino, Kind, OpenFlags, Response};
+use crate::{DirEntry, FsError, HandleId, Ino, Kind, Name, OpenFlags, Response, Via};
 use alloc::vec::Vec;
 
 /// Positions 1 and 2 follow `.` and `..`.
@@ -22,7 +22,7 @@ impl Drive {
             dir.opens += 1;
         }
         let handle = self.handles.open(ino, OpenFlags { read: true, ..OpenFlags::default() });
-        Ok(Some(Response::Opened { handle, keep_cache: false }))
+        Ok(Some(Response::Opened { handle, keep_cache: false, via: Via::Core }))
     }
 
     pub(super) fn readdir(
@@ -46,34 +46,13 @@ impl Drive {
             _ => DOTS.len() + listing.partition_point(|(_, child, _)| child.0 + AFTER <= cookie),
         };
         for position in first..listing.len() + DOTS.len() {
-            let mut entry = match DOTS.get(position) {
-                Some(dots) => {
-                    let of = if position == 0 || ino == Ino::ROOT { ino } else { parent };
-                    DirEntry {
-                        ino: of,
-                        kind: Kind::Dir,
-                        name: dots.to_vec(),
-                        cookie: 0,
-                        attr: None,
-                    }
+            let mut entry = match self.listed((ino, parent), position, &listing) {
+                Ok(entry) => entry,
+                Err(Halt::Fault(Need::Target(id))) => {
+                    lacking = Some(id);
+                    break;
                 }
-                None => {
-                    let (name, child, kind) = &listing[position - DOTS.len()];
-                    let name = name.as_bytes().to_vec();
-                    let (child, kind) = match self.entry(*child, *kind) {
-                        Ok(shown) => shown,
-                        Err(Halt::Fault(Need::Target(id))) => {
-                            lacking = Some(id);
-                            break;
-                        }
-                        Err(halt) => return Err(halt),
-                    };
-                    DirEntry { ino: child, kind, name, cookie: 0, attr: None }
-                }
-            };
-            entry.cookie = match position.checked_sub(DOTS.len()) {
-                None => position as u64 + 1,
-                Some(place) => listing[place].1.0 + AFTER,
+                Err(halt) => return Err(halt),
             };
             if plus {
                 entry.attr = self.tree.get(entry.ino).map(crate::tree::Inode::attr);
@@ -98,6 +77,24 @@ impl Drive {
             Some(id) if entries.is_empty() => Err(Halt::Fault(Need::Targets(ino, id))),
             _ => Ok(Some(Response::Entries(entries))),
         }
+    }
+
+    /// The entry at a position of the listing of `dir`, without attributes.
+    fn listed(
+        &self,
+        (dir, parent): (Ino, Ino),
+        position: usize,
+        listing: &[(Name, Ino, Kind)],
+    ) -> Step<DirEntry> {
+        if let Some(dots) = DOTS.get(position) {
+            let ino = if position == 0 || dir == Ino::ROOT { dir } else { parent };
+            let (name, cookie) = (dots.to_vec(), position as u64 + 1);
+            return Ok(DirEntry { ino, kind: Kind::Dir, name, cookie, attr: None });
+        }
+        let (name, child, kind) = &listing[position - DOTS.len()];
+        let (ino, kind) = self.entry(*child, *kind)?;
+        let (name, cookie) = (name.as_bytes().to_vec(), child.0 + AFTER);
+        Ok(DirEntry { ino, kind, name, cookie, attr: None })
     }
 
     /// What a listed child shows: of a hard link, the node that it names.

@@ -10,7 +10,7 @@ use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
 /// Dirty bytes beyond half of the cache that are still accepted: 1 GiB.
-const DIRTY_ALLOWANCE: u64 = 1 << 30;
+pub(crate) const DIRTY_ALLOWANCE: u64 = 1 << 30;
 
 impl Drive {
     pub(super) fn write(
@@ -98,6 +98,8 @@ impl Drive {
         self.hydration.filled(range);
         if result.is_ok() {
             self.wrote(ino, range);
+        } else {
+            self.backing_gone(ino); // it may be longer now than its record says
         }
         let written = u32::try_from(range.len()).unwrap_or(u32::MAX);
         self.reply(ticket, result.map(|()| Response::Written(written)));

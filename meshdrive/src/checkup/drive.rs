@@ -9,7 +9,7 @@ use crate::{
 };
 use cloud::CloudStore;
 use fs_core::CloudErrorKind;
-use protocol::{PROTOCOL_VERSION, wire::Info};
+use protocol::{PROTOCOL_VERSION, control::DriveStatus, wire::Info};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -22,7 +22,9 @@ const STORE_LIMIT: Duration = Duration::from_secs(10);
 const CLOCK_LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn all(dirs: &Dirs, config: &Config, label: &Label) -> Vec<Finding> {
-    let mut findings = vec![daemon(dirs, label).await];
+    let (daemon, passthrough) = daemon(dirs, label).await;
+    let mut findings = vec![daemon];
+    findings.extend(passthrough);
     let what = format!("{label}: credentials");
     let path = dirs.credentials(label);
     let credentials = match store::credentials(dirs, label) {
@@ -54,27 +56,41 @@ pub(crate) async fn all(dirs: &Dirs, config: &Config, label: &Label) -> Vec<Find
     findings
 }
 
-async fn daemon(dirs: &Dirs, label: &Label) -> Finding {
+/// The daemon, and if it runs whether the kernel does the work on local files.
+async fn daemon(dirs: &Dirs, label: &Label) -> (Finding, Option<Finding>) {
     let what = format!("{label}: daemon");
     if !drives::is_running(dirs, label) {
-        return Finding::ok(what, "not mounted");
+        return (Finding::ok(what, "not mounted"), None);
     }
     let status = match Control::new(dirs, label) {
         Ok(control) => control.status().await,
         Err(failure) => Err(failure),
     };
     match status {
-        Ok(status) if status.attention > 0 => Finding::warn(
-            what,
-            status.sentence,
-            "`meshdrive status --pending` says why and what to do",
-        ),
-        Ok(status) => Finding::ok(what, status.sentence),
-        Err(failure) => Finding::fail(
-            what,
-            failure.error.to_string(),
-            format!("see its log {}", dirs.log_file(label).display()),
-        ),
+        Ok(status) => {
+            let passthrough = passthrough(label, &status);
+            let advice = "`meshdrive status --pending` says why and what to do";
+            let daemon = if status.attention > 0 {
+                Finding::warn(what, status.sentence, advice)
+            } else {
+                Finding::ok(what, status.sentence)
+            };
+            (daemon, Some(passthrough))
+        }
+        Err(failure) => {
+            let advice = format!("see its log {}", dirs.log_file(label).display());
+            (Finding::fail(what, failure.error.to_string(), advice), None)
+        }
+    }
+}
+
+/// Only speed is at stake, so it is never more than a remark.
+fn passthrough(label: &Label, status: &DriveStatus) -> Finding {
+    let what = format!("{label}: passthrough");
+    if status.passthrough {
+        Finding::ok(what, "on: the kernel reads and writes whole local files by itself")
+    } else {
+        Finding::ok(what, format!("off: {}", status.passthrough_off))
     }
 }
 

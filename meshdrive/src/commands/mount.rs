@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Let other users of this machine into the drive
     #[arg(long)]
     allow_other: bool,
+    /// Let the kernel read and write whole local files by itself (needs root and Linux 6.9)
+    #[arg(long, env = "MESHDRIVE_PASSTHROUGH", value_parser = clap::builder::BoolishValueParser::new())]
+    passthrough: bool,
     /// Local space of the drive, for instance 10GiB
     #[arg(long, value_name = "SIZE", env = "MESHDRIVE_CACHE_SIZE")]
     cache_size: Option<Size>,
@@ -114,6 +117,7 @@ fn configure(mut config: Config, args: Args) -> Outcome<Config> {
         *file = absolute(file)?;
     }
     config.mount.allow_other |= args.allow_other;
+    config.mount.passthrough |= args.passthrough;
     config.check().map_err(Failure::usage)?;
     Ok(config)
 }

@@ -98,6 +98,10 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
     status.mountpoint = drive.mountpoint.display().to_string();
     status.pid = std::process::id();
     status.version = env!("CARGO_PKG_VERSION").into();
+    match drive.mount.passthrough() {
+        fuse_linux::Passthrough::On => status.passthrough = true,
+        fuse_linux::Passthrough::Off(why) => status.passthrough_off = why,
+    }
     status.uptime_secs = drive.keeper.uptime().as_secs();
     status.supervisor = drive.keeper.supervisor();
     status.crashes = drive.keeper.crashes();

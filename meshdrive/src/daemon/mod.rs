@@ -231,6 +231,7 @@ fn mount_config(plan: &Plan) -> MountConfig {
         allow_other: plan.config.mount.allow_other,
         read_only: plan.read_only,
         threads: usize::from(plan.config.mount.threads),
+        passthrough: plan.config.mount.passthrough,
     }
 }
 

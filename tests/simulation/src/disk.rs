@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use fs_core::{
-    Change, ContentRow, Flight, FsError, Ino, Kind, Loaded, Local, NodeId, NodeRow, Outcome, Range,
-    Recovered, Rev, Seq,
+    Change, ContentRow, Flight, FsError, Ino, Kind, Loaded, Local, Measure, NodeId, NodeRow,
+    Outcome, Pending, Range, Ranges, Recovered, Rev, Seq, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,6 +97,9 @@ pub(crate) struct Disk {
     visible: Rows,
     journalled: Seq,
     files: BTreeMap<Ino, Vec<u8>>,
+    /// When each file was last written, in writes to this disk.
+    stamps: BTreeMap<Ino, i64>,
+    clock: i64,
 }
 
 impl Disk {
@@ -118,6 +121,7 @@ impl Disk {
     /// kill -9: what was only queued is gone; every byte written to a file is there.
     pub(crate) fn crash(&mut self) -> Recovered {
         self.queued.clear();
+        self.recover_unseen();
         self.visible = self.durable.clone();
         let rows = &self.durable;
         for (ino, file) in &mut self.files {
@@ -148,6 +152,44 @@ impl Disk {
             last_seq: self.journalled,
             repairs: Vec::new(),
         }
+    }
+
+    /// What may have been written unseen is dirty, all of it, as long as the backing file is.
+    fn recover_unseen(&mut self) {
+        let marked = self.durable.contents.values_mut().filter(|row| row.blind);
+        for row in marked {
+            let Some(node) = self.durable.nodes.get_mut(&row.ino) else { continue };
+            let len = self.files.get(&row.ino).map_or(0, Vec::len) as u64;
+            row.valid = Ranges::new();
+            row.dirty = [Range::new(0, len)].into_iter().collect();
+            row.base_len = row.base_len.min(len);
+            node.size = len;
+            node.attrs.ctime.0 += 1;
+            if node.parent != Ino::NONE && !node.pending.has(Pending::CREATE) {
+                node.pending = node.pending.with(Pending::CONTENT);
+            }
+        }
+    }
+
+    /// A write that goes past the drive.
+    pub(crate) fn write_unseen(&mut self, ino: Ino, offset: u64, data: &[u8]) {
+        self.write(ino, offset, data);
+    }
+
+    /// The length of a backing file, if there is one.
+    pub(crate) fn len(&self, ino: Ino) -> Option<u64> {
+        self.files.get(&ino).map(|file| file.len() as u64)
+    }
+
+    fn touch(&mut self, ino: Ino) {
+        self.clock += 1;
+        self.stamps.insert(ino, self.clock);
+    }
+
+    fn measure(&self, ino: Ino) -> Measure {
+        let size = self.len(ino).unwrap_or(0);
+        let mtime = Timestamp(self.stamps.get(&ino).copied().unwrap_or(0));
+        Measure { size, mtime, ctime: mtime, writers: false }
     }
 
     /// Rows for a load, as they are now (the answer may arrive much later).
@@ -181,6 +223,7 @@ impl Disk {
             Local::Fill { ino, offset, data } => self.write(*ino, *offset, data),
             Local::Truncate { ino, size, after } => {
                 self.journal(*after);
+                self.touch(*ino);
                 self.files.entry(*ino).or_default().resize(*size as usize, 0);
                 Outcome::Local(Ok(()))
             }
@@ -191,6 +234,7 @@ impl Disk {
             }
             Local::Zero { ino, range, after } => {
                 self.journal(*after);
+                self.touch(*ino);
                 let file = self.files.entry(*ino).or_default();
                 let end = (range.end as usize).min(file.len());
                 if let Some(part) = file.get_mut(range.start as usize..end) {
@@ -201,6 +245,14 @@ impl Disk {
             Local::Sync { upto, .. } => {
                 self.journal(*upto);
                 Outcome::Local(Ok(()))
+            }
+            Local::Measure { ino, create, after, .. } => {
+                self.journal(*after);
+                if *create && !self.files.contains_key(ino) {
+                    self.touch(*ino);
+                    self.files.insert(*ino, Vec::new());
+                }
+                Outcome::Measured(Ok(self.measure(*ino)))
             }
             Local::Evict { ino, after } => {
                 self.journal(*after);
@@ -219,7 +271,8 @@ impl Disk {
         (range.start..range.end).map(|at| file.get(at as usize).copied().unwrap_or(0)).collect()
     }
 
-    fn write(&mut self, ino: Ino, offset: u64, data: &Bytes) -> Outcome {
+    fn write(&mut self, ino: Ino, offset: u64, data: &[u8]) -> Outcome {
+        self.touch(ino);
         let file = self.files.entry(ino).or_default();
         let end = offset as usize + data.len();
         if file.len() < end {

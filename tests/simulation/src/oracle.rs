@@ -18,7 +18,10 @@ pub(crate) fn seen(attr: &Attr) -> (Kind, u32, u64, u32) {
 /// At rest: nothing of a device is pending, refused or without a place.
 pub(crate) fn at_rest(device: &Device) -> Result<(), String> {
     let number = device.number;
-    for (row, _) in device.drive.nodes() {
+    for (row, content) in device.drive.nodes() {
+        if content.is_some_and(|content| content.blind) {
+            return Err(format!("device {number}: still marked as written unseen: {row:?}"));
+        }
         if !row.pending.is_none() {
             return Err(format!(
                 "device {number}: still pending: {row:?}; notes {:?}",

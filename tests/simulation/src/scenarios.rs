@@ -71,7 +71,7 @@ impl Desk {
             flags,
         };
         match self.ask(request) {
-            Ok(Response::Created { attr, handle }) => (attr.ino, handle),
+            Ok(Response::Created { attr, handle, .. }) => (attr.ino, handle),
             other => panic!("{other:?}"),
         }
     }

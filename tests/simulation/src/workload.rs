@@ -5,9 +5,9 @@ use crate::random::Random;
 use bytes::Bytes;
 use fs_core::{
     Command, CreateSpec, Event, FsError, HandleId, Ino, Kind, Name, OpenFlags, Owner, RenameFlags,
-    Request, Response, SetAttrs, Ticket,
+    Request, Response, SetAttrs, Ticket, Via,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 const NAMES: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e.txt"];
 const FILE_MAX: usize = 300;
@@ -16,8 +16,11 @@ const FILE_MAX: usize = 300;
 pub(crate) enum Asked {
     Create {
         data: Option<Vec<u8>>,
+        flags: OpenFlags,
     },
-    Open,
+    Open {
+        flags: OpenFlags,
+    },
     Write {
         ino: Ino,
         offset: u64,
@@ -57,6 +60,14 @@ pub(crate) struct User {
     /// Acknowledged writes that nothing here has overwritten: they must never be lost.
     pub(crate) tokens: BTreeMap<Ino, Vec<(u64, [u8; 8])>>,
     pub(crate) opening: BTreeMap<Ticket, Ino>,
+    /// Handles whose bytes go past the drive.
+    pub(crate) unseen: BTreeSet<HandleId>,
+    /// What each open handle may do.
+    pub(crate) flags: BTreeMap<HandleId, OpenFlags>,
+    /// Handles of files that were open already.
+    pub(crate) second: Vec<(Ino, HandleId)>,
+    /// What a kernel would not have taken.
+    pub(crate) broken: Option<String>,
     /// Makes hard links too.
     pub(crate) links: bool,
     /// Tells the tokens of devices apart.
@@ -72,6 +83,42 @@ impl User {
         self.handles.clear();
         self.shadow.clear();
         self.busy.clear();
+        self.unseen.clear();
+        self.flags.clear();
+        self.second.clear();
+    }
+
+    /// Notes a new handle. A kernel keeps one file in one mode.
+    fn opened(&mut self, ino: Ino, handle: HandleId, flags: OpenFlags, via: Via) {
+        let unseen = via != Via::Core;
+        let others = self.second.iter().map(|(ino, handle)| (*ino, *handle));
+        let mut open = others.chain(self.handles.iter().map(|(ino, handle)| (*ino, *handle)));
+        if open.any(|(other, handle)| other == ino && self.unseen.contains(&handle) != unseen) {
+            self.broken = Some(format!("inode {}: cached and passed at once", ino.0));
+        }
+        self.flags.insert(handle, flags);
+        if unseen {
+            self.unseen.insert(handle);
+        }
+        match self.handles.entry(ino) {
+            Entry::Vacant(entry) => drop(entry.insert(handle)),
+            Entry::Occupied(_) => self.second.push((ino, handle)),
+        }
+    }
+
+    pub(crate) fn closed(&mut self, handle: HandleId) {
+        self.flags.remove(&handle);
+        self.unseen.remove(&handle);
+    }
+
+    /// Second handles of files that nothing is under way on.
+    pub(crate) fn take_second(&mut self) -> Option<(Ino, HandleId)> {
+        let at = self.second.iter().position(|(ino, _)| !self.busy.contains(ino))?;
+        Some(self.second.swap_remove(at))
+    }
+
+    fn may(&self, handle: HandleId, what: fn(&OpenFlags) -> bool) -> bool {
+        self.flags.get(&handle).is_some_and(what)
     }
 
     fn write_shadow(&mut self, ino: Ino, offset: usize, data: &[u8]) {
@@ -130,13 +177,15 @@ pub(crate) fn act(device: &mut Device, user: &mut User, random: &mut Random) {
         0..15 => create(user, random, dir),
         15..20 => (make(random, dir, Kind::Dir), Asked::Other),
         20..22 => (make(random, dir, Kind::Symlink), Asked::Other),
+        22..42 if unseen(user, file) => return write_unseen(device, user, random, file),
         22..42 => match file.and_then(|ino| write(user, random, ino)) {
             Some(asked) => asked,
-            None => return open(device, user, file),
+            None => return open(device, user, random, file),
         },
+        42..52 if unseen(user, file) => return read_unseen(device, user, random, file),
         42..52 => match file.and_then(|ino| read(device, user, random, ino)) {
             Some(asked) => asked,
-            None => return open(device, user, file),
+            None => return open(device, user, random, file),
         },
         52..57 => match file.filter(|ino| !user.busy.contains(ino)) {
             Some(ino) => truncate(user, random, ino),
@@ -176,7 +225,9 @@ pub(crate) fn ask(device: &mut Device, user: &mut User, request: Request, asked:
 }
 
 fn create(user: &mut User, random: &mut Random, dir: Ino) -> (Request, Asked) {
-    let flags = OpenFlags { read: true, write: true, exclusive: true, ..OpenFlags::default() };
+    let (read, passthrough) = (random.chance(50), random.chance(70));
+    let flags =
+        OpenFlags { read, write: true, exclusive: true, passthrough, ..OpenFlags::default() };
     let request = Request::Create {
         parent: dir,
         name: name(random),
@@ -187,7 +238,7 @@ fn create(user: &mut User, random: &mut Random, dir: Ino) -> (Request, Asked) {
     let _ = user;
     let len = random_len(random);
     let data = random.chance(80).then(|| payload(random, len));
-    (request, Asked::Create { data })
+    (request, Asked::Create { data, flags })
 }
 
 fn random_len(random: &mut Random) -> usize {
@@ -204,16 +255,70 @@ fn make(random: &mut Random, dir: Ino, kind: Kind) -> Request {
     Request::Make { parent: dir, name: name(random), spec }
 }
 
-fn open(device: &mut Device, user: &mut User, file: Option<Ino>) {
+/// Opens a file, maybe a second time.
+fn open(device: &mut Device, user: &mut User, random: &mut Random, file: Option<Ino>) {
     let Some(ino) = file else { return };
-    if user.busy.contains(&ino) || user.handles.contains_key(&ino) {
+    let again = user.handles.contains_key(&ino);
+    if user.busy.contains(&ino) || again && !random.chance(30) {
         return;
     }
-    let flags = OpenFlags { read: true, write: true, ..OpenFlags::default() };
+    let (read, write) = [(true, false), (false, true), (true, true), (true, true)][random.below(4)];
+    let truncate = write && random.chance(20);
+    let passthrough = random.chance(70);
+    let flags = OpenFlags { read, write, truncate, passthrough, ..OpenFlags::default() };
+    if truncate {
+        user.forget_tokens(ino, 0, u64::MAX);
+    }
     user.busy.insert(ino);
     let ticket = Ticket(device.next_ticket + 1);
     user.opening.insert(ticket, ino);
-    ask(device, user, Request::Open { ino, flags }, Asked::Open);
+    ask(device, user, Request::Open { ino, flags }, Asked::Open { flags });
+}
+
+/// Whether the file is open in a way that the drive does not see.
+fn unseen(user: &User, file: Option<Ino>) -> bool {
+    let handle = file.filter(|ino| !user.busy.contains(ino)).and_then(|ino| user.handles.get(&ino));
+    handle.is_some_and(|handle| user.unseen.contains(handle))
+}
+
+fn write_unseen(device: &mut Device, user: &mut User, random: &mut Random, file: Option<Ino>) {
+    let Some((ino, handle)) = file.and_then(|ino| Some((ino, *user.handles.get(&ino)?))) else {
+        return;
+    };
+    if !user.may(handle, |flags| flags.write) {
+        return open(device, user, random, file);
+    }
+    let len = random_len(random).min(60);
+    let data = payload(random, len);
+    put_unseen(device, user, ino, (random.below(FILE_MAX) as u64, data));
+}
+
+fn put_unseen(device: &mut Device, user: &mut User, ino: Ino, (offset, mut data): (u64, Vec<u8>)) {
+    if device.disk.len(ino).is_none() {
+        return; // dropped: the handle has the only file, which nobody will look for
+    }
+    user.last_token += 1;
+    let token = (user.salt << 40 | user.last_token).to_be_bytes();
+    data.splice(..data.len().min(8), token);
+    user.forget_tokens(ino, offset, offset + data.len() as u64);
+    device.disk.write_unseen(ino, offset, &data);
+    device.pass(1_000);
+    if is_placed(device, ino) {
+        user.tokens.entry(ino).or_default().push((offset, token));
+    }
+    user.write_shadow(ino, offset as usize, &data);
+}
+
+fn read_unseen(device: &mut Device, user: &mut User, random: &mut Random, file: Option<Ino>) {
+    let Some((ino, handle)) = file.and_then(|ino| Some((ino, *user.handles.get(&ino)?))) else {
+        return;
+    };
+    let Some(len) = device.disk.len(ino).filter(|_| user.may(handle, |flags| flags.read)) else {
+        return open(device, user, random, file);
+    };
+    let bytes = Bytes::from(device.disk.read(ino, fs_core::Range::new(0, len)));
+    let read = judge_read(device, user, (ino, 0, u64::MAX), Ok(Response::Data(bytes)));
+    user.broken = read.err().map(|what| format!("{what} (past the drive)")).or(user.broken.take());
 }
 
 fn write(user: &mut User, random: &mut Random, ino: Ino) -> Option<(Request, Asked)> {
@@ -221,6 +326,9 @@ fn write(user: &mut User, random: &mut Random, ino: Ino) -> Option<(Request, Ask
         return None;
     }
     let handle = *user.handles.get(&ino)?;
+    if !user.may(handle, |flags| flags.write) {
+        return None;
+    }
     let len = random_len(random).min(60);
     let data = payload(random, len);
     Some(write_at(user, ino, handle, random.below(FILE_MAX) as u64, data))
@@ -252,6 +360,9 @@ fn read(
         return None;
     }
     let handle = *user.handles.get(&ino)?;
+    if !user.may(handle, |flags| flags.read) {
+        return None;
+    }
     let _ = device;
     let offset = random.below(FILE_MAX) as u64;
     let len = 1 + random.below(FILE_MAX) as u64;
@@ -327,6 +438,10 @@ fn chmod(random: &mut Random, ino: Ino) -> Request {
 }
 
 fn close(user: &mut User, random: &mut Random) -> Option<Request> {
+    if let Some((ino, handle)) = user.take_second() {
+        user.closed(handle);
+        return Some(Request::Release { ino, handle });
+    }
     let open: Vec<(Ino, HandleId)> = user
         .handles
         .iter()
@@ -335,6 +450,7 @@ fn close(user: &mut User, random: &mut Random) -> Option<Request> {
         .collect();
     let (ino, handle) = *random.pick(&open)?;
     user.handles.remove(&ino);
+    user.closed(handle);
     Some(Request::Release { ino, handle })
 }
 
@@ -354,7 +470,7 @@ pub(crate) fn listen(device: &mut Device, user: &mut User) -> Result<(), String>
         let asked = user.asked.remove(&ticket).ok_or("a ticket answered twice")?;
         judge(device, user, (ticket, asked), result)?;
     }
-    Ok(())
+    user.broken.take().map_or(Ok(()), Err)
 }
 
 /// What was read must be what this user wrote, as far as that is known.
@@ -410,19 +526,32 @@ fn judge(
     result: Result<Response, FsError>,
 ) -> Result<(), String> {
     match (asked, result) {
-        (Asked::Create { data }, Ok(Response::Created { attr, handle })) => {
-            user.handles.insert(attr.ino, handle);
-            user.shadow.insert(attr.ino, Vec::new());
-            if let Some(data) = data {
+        (Asked::Create { data, flags }, Ok(Response::Created { attr, handle, via })) => {
+            // An open that came later may have been answered first.
+            let busy = user.busy.contains(&attr.ino) || user.handles.contains_key(&attr.ino);
+            user.opened(attr.ino, handle, flags, via);
+            if busy {
+                user.shadow.remove(&attr.ino);
+            } else {
+                user.shadow.insert(attr.ino, Vec::new());
+            }
+            if let Some(data) = data.clone().filter(|_| via != Via::Core && !busy) {
+                put_unseen(device, user, attr.ino, (0, data));
+            } else if let Some(data) = data.filter(|_| via == Via::Core) {
                 let (request, asked) = write_at(user, attr.ino, handle, 0, data);
                 ask(device, user, request, asked);
             }
         }
-        (Asked::Open, result) => {
+        (Asked::Open { flags }, result) => {
             if let Some(ino) = user.opening.remove(&ticket) {
                 user.busy.remove(&ino);
-                if let Ok(Response::Opened { handle, .. }) = result {
-                    user.handles.insert(ino, handle);
+                if let Ok(Response::Opened { handle, via, .. }) = result {
+                    user.opened(ino, handle, flags, via);
+                    if flags.truncate {
+                        user.shadow.insert(ino, Vec::new());
+                    }
+                } else if flags.truncate {
+                    user.shadow.remove(&ino);
                 }
             }
         }

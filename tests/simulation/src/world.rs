@@ -88,6 +88,7 @@ impl World {
         let limits = Limits {
             cache_bytes: if small { QUOTA } else { 1 << 30 },
             settle_ms: 50,
+            passthrough_min: 64,
             idle_nodes: if random.chance(50) { 4 } else { 10_000 },
             held_nodes: if small { 3 } else { 10_000 },
             ..Limits::default()
@@ -206,8 +207,13 @@ impl World {
             .filter(|(ino, _)| !user.busy.contains(ino))
             .map(|(ino, handle)| (*ino, *handle))
             .collect();
+        while let Some((ino, handle)) = user.take_second() {
+            user.closed(handle);
+            ask(&mut self.devices[number], user, Request::Release { ino, handle }, Asked::Other);
+        }
         for (ino, handle) in open {
             user.handles.remove(&ino);
+            user.closed(handle);
             ask(&mut self.devices[number], user, Request::Release { ino, handle }, Asked::Other);
         }
     }
@@ -339,7 +345,9 @@ impl World {
 }
 
 fn is_settled(device: &Device, head: Rev) -> bool {
-    let pending = device.drive.nodes().any(|(row, _)| !row.pending.is_none());
+    let pending = device.drive.nodes().any(|(row, content)| {
+        !row.pending.is_none() || content.is_some_and(|content| content.blind)
+    });
     !pending && device.drive.applied() == head
 }
 

@@ -147,7 +147,10 @@ impl Side {
                 self.slots[*slot] = None;
                 let flags = OFlags::from_bits_retain(*flags) | OFlags::CLOEXEC;
                 let file = fs::open(self.at(path), flags, Mode::from_raw_mode(*mode))?;
-                self.slots[*slot] = Some(file);
+                // FUSE is not told that a fifo is open, so the drive cannot keep one without a name.
+                if FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != FileType::Fifo {
+                    self.slots[*slot] = Some(file);
+                }
                 done()
             }
             O::Close { slot } => {
