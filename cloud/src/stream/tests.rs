@@ -28,9 +28,13 @@ fn parts_are_in_order_without_gaps_and_end_with_pages() {
     }
     assert_eq!(next, 1_000 + 200 * 50_001);
     let (_, body) = parts.split_last().unwrap();
-    assert!(body.iter().all(|(at, part)| (at + part.len() as u64) % 4096 == 0));
+    assert!(body.iter().all(|(at, part)| (at + part.len() as u64).is_multiple_of(4096)));
     assert!((body[0].1.len() as u64) < 2 * FIRST_PART_BYTES, "the first one comes soon");
-    assert!(body[2..].iter().all(|(at, part)| (at + part.len() as u64) % LARGEST_PART_BYTES == 0));
+    assert!(
+        body[2..]
+            .iter()
+            .all(|(at, part)| (at + part.len() as u64).is_multiple_of(LARGEST_PART_BYTES))
+    );
     assert!(parts.len() < 14, "the rest in large parts: {}", parts.len());
 }
 

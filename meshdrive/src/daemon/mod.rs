@@ -8,6 +8,7 @@ mod history;
 mod keeper;
 pub(crate) mod lock;
 pub(crate) mod logs;
+mod memory;
 pub(crate) mod ready;
 mod socket;
 mod stop;
@@ -154,6 +155,7 @@ fn live(plan: &Plan, ready: &Ready, lock: lock::Lock, start: Start) -> Outcome<E
         .enable_all()
         .build()
         .attempt(|| "cannot start the runtime".into())?;
+    memory::watch();
     let done = build(plan, &runtime, start)
         .and_then(|(drive, socket)| runtime.block_on(serve(plan, ready, drive, socket)));
     runtime.shutdown_timeout(GOODBYE_LIMIT);
