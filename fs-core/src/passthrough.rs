@@ -107,7 +107,10 @@ fn is_all_dirty(inode: &Inode) -> bool {
 impl Drive {
     /// Of a mount that an earlier daemon served: who had the file open for writing unseen may have it
     /// open still. The kernel would refuse another way for a new handle, so that waits for the close.
-    pub(crate) fn await_earlier(&mut self, ino: Ino) -> Step<()> {
+    pub(crate) fn await_earlier(&mut self, ino: Ino, flags: crate::OpenFlags) -> Step<()> {
+        if flags.inherited {
+            return Ok(()); // the way is known
+        }
         let open = self.tree.get(ino).is_some_and(|inode| inode.opens > 0);
         if self.limits.life == 0 || open || !self.passthrough.is_blind(ino) {
             return Ok(());
@@ -121,7 +124,7 @@ impl Drive {
     /// after the last close is told to nobody: it goes through requests whenever there is a choice.
     pub(crate) fn route(&self, ino: Ino, flags: crate::OpenFlags) -> Route {
         let Some(inode) = self.tree.get(ino) else { return Route::Core };
-        if inode.passed > 0 {
+        if inode.passed > 0 || flags.inherited && inode.opens == 0 {
             return if flags.write { Route::Blind } else { Route::Read };
         }
         if !flags.passthrough || inode.opens > 0 || inode.haunted {

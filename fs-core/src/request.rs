@@ -23,6 +23,8 @@ pub struct OpenFlags {
     pub exclusive: bool,
     /// The driver can hand the backing file to the kernel ([`Via::Backing`]).
     pub passthrough: bool,
+    /// The kernel has it open by passthrough for an earlier daemon: no other way is left.
+    pub inherited: bool,
 }
 
 /// How the bytes of an open file travel.
@@ -74,6 +76,10 @@ pub enum Request {
         ino: Ino,
         set: SetAttrs,
         handle: Option<HandleId>,
+    },
+    /// The content is about to be changed by somebody without privileges: set-id bits go.
+    Strip {
+        ino: Ino,
     },
     Readlink {
         ino: Ino,

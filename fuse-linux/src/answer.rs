@@ -145,7 +145,13 @@ impl Opening {
     ) {
         let register = |file: &File| reply.register(file);
         match self.backings.take((ino, handle), file, self.door.port(), register) {
-            Ok(id) => passed(reply, &id),
+            Ok(id) => {
+                // SAFETY: the number is open: handles use it, this one now too. It is given back by its
+                // number, never by this value.
+                let id = unsafe { reply.wrap(id) };
+                passed(reply, &id);
+                let _ = id.into_raw();
+            }
             Err(_) => self.door.submit(Request::Unpass { ino, handle }, move |_| cached(reply)),
         }
     }
@@ -153,18 +159,32 @@ impl Opening {
 
 /// A reply that can name a backing file.
 trait Passes: Send + 'static {
-    fn register(&self, file: &File) -> io::Result<BackingId>;
+    fn register(&self, file: &File) -> io::Result<u32>;
+
+    /// # Safety
+    /// The number must be one of this mount and stay open until the value is gone.
+    unsafe fn wrap(&self, id: u32) -> BackingId;
 }
 
 impl Passes for ReplyOpen {
-    fn register(&self, file: &File) -> io::Result<BackingId> {
-        self.open_backing(file)
+    fn register(&self, file: &File) -> io::Result<u32> {
+        self.open_backing(file).map(BackingId::into_raw)
+    }
+
+    unsafe fn wrap(&self, id: u32) -> BackingId {
+        // SAFETY: as the caller promises.
+        unsafe { self.wrap_backing(id) }
     }
 }
 
 impl Passes for ReplyCreate {
-    fn register(&self, file: &File) -> io::Result<BackingId> {
-        self.open_backing(file)
+    fn register(&self, file: &File) -> io::Result<u32> {
+        self.open_backing(file).map(BackingId::into_raw)
+    }
+
+    unsafe fn wrap(&self, id: u32) -> BackingId {
+        // SAFETY: as the caller promises.
+        unsafe { self.wrap_backing(id) }
     }
 }
 

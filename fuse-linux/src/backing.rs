@@ -4,22 +4,28 @@
 //! descriptor and a call to get: it is kept for a while after the last close. What cannot be done here
 //! (no privilege, an old kernel, a cache on a stacked file system) is found out by the first try.
 
+use crate::passed::{Passed, Record};
 use engine::Port;
 use fs_core::{FsError, HandleId, Ino};
-use fuser::{BackingId, InitFlags, KernelConfig};
+use fuser::{InitFlags, KernelConfig};
 use lru::LruCache;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Numbers kept for files that nobody has open. Each holds one open file in the kernel.
 const IDLE_MAX: NonZeroUsize = NonZeroUsize::new(1_024).expect("1024 is not 0");
 /// Backing files lie on a plain file system, not on one that is stacked on another (`struct
 /// fuse_init_out`, `max_stack_depth`); so this mount itself may still be stacked on.
 const STACK_DEPTH: u32 = 1;
+
+/// `FUSE_DEV_IOC_BACKING_CLOSE`: `_IOW(229, 2, uint32_t)` (linux/fuse.h).
+const BACKING_CLOSE: libc::Ioctl = 0x4004_e502;
 
 /// Whether files are handed to the kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,21 +40,25 @@ pub(crate) struct Backings {
     state: Mutex<State>,
     on: AtomicBool,
     why_not: Mutex<String>,
+    /// The way to the kernel, to give numbers back.
+    channel: OnceLock<OwnedFd>,
 }
 
 #[derive(Default)]
 struct State {
     open: HashMap<Ino, Open>,
-    /// Which handles are open by passthrough, and of which file.
-    handles: HashMap<HandleId, Ino>,
+    /// Which handles are open by passthrough, of which file, and their slots in the record.
+    handles: HashMap<HandleId, (Ino, Option<u32>)>,
     idle: Option<LruCache<Ino, Known>>,
+    record: Option<Record>,
 }
 
 #[derive(Clone)]
 struct Known {
     /// The core's number of the backing file.
     file: u64,
-    id: Arc<BackingId>,
+    /// The kernel's.
+    id: u32,
 }
 
 struct Open {
@@ -56,22 +66,44 @@ struct Open {
     handles: u32,
     /// The file was dropped meanwhile: not to be kept after the last close.
     gone: bool,
+    /// Handles of an earlier daemon are among them: the kernel takes no other way for new ones.
+    inherited: bool,
 }
 
 impl Backings {
-    pub(crate) fn new(wanted: bool) -> Arc<Backings> {
-        let why_not =
-            if wanted { "not mounted yet" } else { "not asked for; see mount --passthrough" };
+    /// `record`: where it is written down what is open; without it nothing is handed to the kernel,
+    /// since no successor could go on. `fresh`: the mount is new.
+    pub(crate) fn new(wanted: bool, record: Option<&Path>, fresh: bool) -> Arc<Backings> {
+        let mut why_not: String =
+            if wanted { "no place to record it" } else { "switched off" }.into();
+        let mut state = State::default();
+        if let Some(path) = record {
+            match Record::open(path, fresh) {
+                Ok((record, found)) => state.inherit(record, &found),
+                Err(error) => why_not = format!("{}: {error}", path.display()),
+            }
+        }
         Arc::new(Backings {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             on: AtomicBool::new(false),
-            why_not: Mutex::new(why_not.into()),
+            why_not: Mutex::new(why_not),
+            channel: OnceLock::new(),
         })
+    }
+
+    /// Gives the channel by which numbers are given back.
+    pub(crate) fn set_channel(&self, channel: OwnedFd) {
+        let _ = self.channel.set(channel);
+    }
+
+    /// Whether the kernel serves a handle of this file by itself that an earlier daemon gave out.
+    pub(crate) fn is_inherited(&self, ino: Ino) -> bool {
+        self.lock().open.get(&ino).is_some_and(|open| open.inherited)
     }
 
     /// Asks the kernel for the feature.
     pub(crate) fn negotiate(&self, wanted: bool, config: &mut KernelConfig) {
-        if !wanted {
+        if !wanted || self.lock().record.is_none() {
             return;
         }
         if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_err() {
@@ -108,24 +140,24 @@ impl Backings {
         (ino, handle): (Ino, HandleId),
         (file, len): (u64, Option<u64>),
         port: &Port,
-        register: impl FnOnce(&File) -> io::Result<BackingId>,
-    ) -> io::Result<Arc<BackingId>> {
+        register: impl FnOnce(&File) -> io::Result<u32>,
+    ) -> io::Result<u32> {
         // Held while the kernel is told: of two opens at once the second must find the first's number.
         let mut state = self.lock();
         if let Some(open) = state.open.get_mut(&ino) {
             open.handles += 1;
-            let id = Arc::clone(&open.known.id);
-            state.handles.insert(handle, ino);
+            let id = open.known.id;
+            state.note(Passed { ino, handle, id });
             return Ok(id);
         }
         let kept = state.idle().pop(&ino).filter(|known| known.file == file);
         let known = match kept {
             Some(known) => known,
-            None => Known { file, id: Arc::new(self.register(ino, len, port, register)?) },
+            None => Known { file, id: self.register(ino, len, port, register)? },
         };
-        let id = Arc::clone(&known.id);
-        state.open.insert(ino, Open { known, handles: 1, gone: false });
-        state.handles.insert(handle, ino);
+        let id = known.id;
+        state.open.insert(ino, Open { known, handles: 1, gone: false, inherited: false });
+        state.note(Passed { ino, handle, id });
         Ok(id)
     }
 
@@ -134,8 +166,8 @@ impl Backings {
         ino: Ino,
         len: Option<u64>,
         port: &Port,
-        register: impl FnOnce(&File) -> io::Result<BackingId>,
-    ) -> io::Result<BackingId> {
+        register: impl FnOnce(&File) -> io::Result<u32>,
+    ) -> io::Result<u32> {
         let refused = |error: FsError| io::Error::other(error.to_string());
         let file = port.backing(ino).map_err(refused)?;
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
@@ -166,17 +198,23 @@ impl Backings {
     /// A handle was closed for good, however it was open.
     pub(crate) fn release(&self, handle: HandleId) {
         let mut state = self.lock();
-        let Some(ino) = state.handles.remove(&handle) else { return };
+        let Some((ino, slot)) = state.handles.remove(&handle) else { return };
+        if let (Some(slot), Some(record)) = (slot, &mut state.record) {
+            record.remove(slot);
+        }
         let Some(open) = state.open.get_mut(&ino) else { return };
         open.handles -= 1;
         if open.handles > 0 {
             return;
         }
-        let closed = state.open.remove(&ino);
-        let kept = closed.filter(|open| !open.gone);
-        let dropped = kept.and_then(|open| state.idle().push(ino, open.known));
+        let Some(closed) = state.open.remove(&ino) else { return };
+        let dropped = if closed.gone {
+            Some(closed.known)
+        } else {
+            state.idle().push(ino, closed.known).map(|(_, known)| known)
+        };
         drop(state);
-        drop(dropped); // a call to the kernel
+        self.give_back(dropped);
     }
 
     /// The backing file of `ino` is gone.
@@ -187,7 +225,18 @@ impl Backings {
         }
         let dropped = state.idle().pop(&ino);
         drop(state);
-        drop(dropped);
+        self.give_back(dropped);
+    }
+
+    /// Ends the kernel's use of a number.
+    fn give_back(&self, dropped: Option<Known>) {
+        let (Some(known), Some(channel)) = (dropped, self.channel.get()) else { return };
+        // SAFETY: the call reads one number; the channel is open for as long as it is borrowed.
+        let done = unsafe { libc::ioctl(channel.as_raw_fd(), BACKING_CLOSE, &raw const known.id) };
+        if done < 0 {
+            let error = io::Error::last_os_error();
+            tracing::debug!(%error, "the kernel keeps the number of a backing file");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,6 +245,26 @@ impl Backings {
 }
 
 impl State {
+    /// Takes over what an earlier daemon has written down.
+    fn inherit(&mut self, record: Record, found: &[(u32, Passed)]) {
+        self.record = Some(record);
+        for (slot, passed) in found {
+            let known = Known { file: 0, id: passed.id };
+            let open = Open { known, handles: 0, gone: true, inherited: true };
+            self.open.entry(passed.ino).or_insert(open).handles += 1;
+            self.handles.insert(passed.handle, (passed.ino, Some(*slot)));
+        }
+    }
+
+    /// Writes down one more handle.
+    fn note(&mut self, passed: Passed) {
+        let slot = self.record.as_mut().and_then(|record| {
+            let added = record.add(passed);
+            added.inspect_err(|error| tracing::warn!(%error, "an open file is not recorded")).ok()
+        });
+        self.handles.insert(passed.handle, (passed.ino, slot));
+    }
+
     fn idle(&mut self) -> &mut LruCache<Ino, Known> {
         self.idle.get_or_insert_with(|| LruCache::new(IDLE_MAX))
     }

@@ -128,6 +128,7 @@ pub(crate) fn open_flags(flags: i32) -> OpenFlags {
         exclusive: flags & libc::O_EXCL != 0,
         // Whether it can be done is known elsewhere.
         passthrough: false,
+        inherited: false,
     }
 }
 

@@ -35,7 +35,7 @@ const BACKGROUND: u16 = 128;
 /// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
 /// them, and never will be: the kernel would own size and times then. Nor is `FUSE_ATOMIC_O_TRUNC`: the
 /// kernel would let an open cut a program that runs, and only then answer `ETXTBSY`.
-const WANTED: [InitFlags; 9] = [
+const WANTED: [InitFlags; 10] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_PARALLEL_DIROPS,
@@ -47,6 +47,8 @@ const WANTED: [InitFlags; 9] = [
     // place.
     InitFlags::FUSE_POSIX_ACL,
     InitFlags::FUSE_DONT_MASK,
+    // Without it the kernel asks for the `security.capability` of a file before every single write.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
 pub(crate) struct Translator {
@@ -67,8 +69,14 @@ impl Translator {
         Opening { ino: ino(node), door: self.port.clone(), backings }
     }
 
-    fn open_flags(&self, flags: i32) -> fs_core::OpenFlags {
-        fs_core::OpenFlags { passthrough: self.backings.0.is_on(), ..open_flags(flags) }
+    fn open_flags(&self, node: Option<INodeNo>, flags: i32) -> fs_core::OpenFlags {
+        let inherited = node.is_some_and(|node| self.backings.0.is_inherited(ino(node)));
+        fs_core::OpenFlags { passthrough: self.backings.0.is_on(), inherited, ..open_flags(flags) }
+    }
+
+    /// Somebody without privileges is about to change the content.
+    fn strip(&self, node: INodeNo) {
+        self.port.submit(Ask::Strip { ino: ino(node) }, |_| ());
     }
 
     /// Hands over a request about `name`, or refuses a name that no entry can have.
@@ -151,7 +159,7 @@ impl Filesystem for Translator {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -168,6 +176,10 @@ impl Filesystem for Translator {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        // FATTR_KILL_SUIDGID, which does not come through: the caller lacks CAP_FSETID.
+        if size.is_some() && request.uid() != 0 {
+            self.strip(node);
+        }
         let set = SetAttrs {
             mode: mode.map(permissions),
             uid,
@@ -304,7 +316,7 @@ impl Filesystem for Translator {
     ) {
         let (mode, owner) = (permissions(mode), owner(request, umask));
         self.named(name, reply, |port, name, reply| {
-            let mut flags = self.open_flags(flags);
+            let mut flags = self.open_flags(None, flags);
             // What came again may have made the file: then it is to be opened.
             flags.exclusive &= !reattach::is_resent(request);
             let request = Ask::Create { parent: ino(parent), name, mode, owner, flags };
@@ -313,7 +325,7 @@ impl Filesystem for Translator {
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let flags = self.open_flags(flags.0);
+        let flags = self.open_flags(Some(node), flags.0);
         let request = Ask::Open { ino: ino(node), flags };
         self.port.submit(request, answer::opened(reply, self.opening(node)));
     }
@@ -340,11 +352,14 @@ impl Filesystem for Translator {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _: WriteFlags,
+        write_flags: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            self.strip(node);
+        }
         let data = Bytes::copy_from_slice(data);
         let request = Ask::Write { ino: ino(node), handle: handle(fh), offset, data };
         self.port.submit(request, answer::written(reply));

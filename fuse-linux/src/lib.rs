@@ -12,6 +12,7 @@ mod listing;
 mod mount;
 mod mountinfo;
 mod notify;
+mod passed;
 mod reattach;
 mod resent;
 

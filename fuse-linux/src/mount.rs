@@ -40,6 +40,9 @@ pub struct MountConfig {
     pub threads: usize,
     /// Let the kernel read and write whole local files by itself, where it can.
     pub passthrough: bool,
+    /// A file in the drive's state folder for what a successor must know of that; without it there is
+    /// no passthrough.
+    pub passed: Option<PathBuf>,
 }
 
 impl MountConfig {
@@ -52,6 +55,7 @@ impl MountConfig {
             read_only: false,
             threads: 2,
             passthrough: true,
+            passed: None,
         }
     }
 }
@@ -113,7 +117,8 @@ impl Mount {
         let (acl, serving) = serving(config);
         let (door, seen) = (Door::new(port), Seen::default());
         let kept = channel.try_clone().map_err(failed)?;
-        let backings = Backings::new(config.passthrough);
+        let backings = Backings::new(config.passthrough, config.passed.as_deref(), true);
+        backings.set_channel(channel.try_clone().map_err(failed)?);
         let passing = (Arc::clone(&backings), config.passthrough);
         let translator = Translator::new(door.clone(), Arc::clone(&seen), passing);
         let session = Session::from_fd(translator, channel, acl, serving).map_err(failed)?;
@@ -148,7 +153,8 @@ impl Mount {
         let Kept { channel, offer, path, device } = kept;
         let failed = |source| MountError::Handshake { path: path.clone(), source };
         let (door, seen) = (Door::new(port.clone()), Seen::default());
-        let backings = Backings::new(config.passthrough);
+        let backings = Backings::new(config.passthrough, config.passed.as_deref(), false);
+        backings.set_channel(channel.try_clone().map_err(failed)?);
         let passing = (Arc::clone(&backings), config.passthrough);
         let translator = Translator::new(door.clone(), seen, passing);
         let session = reattach::session(translator, &channel, &offer, serving(config));

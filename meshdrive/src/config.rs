@@ -74,7 +74,7 @@ pub(crate) struct MountSection {
     pub(crate) threads: u8,
     /// Let other users of this machine into the drive.
     pub(crate) allow_other: bool,
-    /// Let the kernel read and write whole local files by itself, where it can (ADR 5 says what is open).
+    /// Let the kernel read and write whole local files by itself, where it can.
     pub(crate) passthrough: bool,
 }
 
@@ -126,7 +126,7 @@ impl Default for Upload {
 
 impl Default for MountSection {
     fn default() -> MountSection {
-        MountSection { threads: 2, allow_other: false, passthrough: false }
+        MountSection { threads: 2, allow_other: false, passthrough: true }
     }
 }
 
@@ -306,7 +306,7 @@ mod tests {
             [mount]
             threads = 4
             allow_other = true
-            passthrough = true
+            passthrough = false
             [stop]
             deadline = "2m"
             [log]
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(config.upload.limit, Some(Size(1_000_000)));
         assert_eq!(config.download.limit, Some(Size(2_000_000)));
         assert_eq!(config.cloud.ca_file, Some("/etc/ca.pem".into()));
-        let mount = MountSection { threads: 4, allow_other: true, passthrough: true };
+        let mount = MountSection { threads: 4, allow_other: true, passthrough: false };
         assert_eq!(config.mount, mount);
         assert_eq!(config.stop.deadline.millis(), 120_000);
         assert_eq!(config.log.format, LogFormat::Json);

@@ -28,7 +28,7 @@ const BY_ITSELF: Duration = Duration::from_secs(5);
 /// A world whose mounts can do it; `None` (and a word about it) where they cannot.
 fn world(test: &str) -> Option<World> {
     let world = World::new(test)?;
-    world.a.mount_with(&["--passthrough"]);
+    world.a.mount();
     // It may turn out only at the first try.
     fs::write(world.a.path("first"), "x").unwrap();
     let status = world.a.status();
@@ -212,7 +212,7 @@ fn a_killed_daemon_loses_no_byte() {
     a.kill();
     // Nobody serves the mount any more; the kernel still knows the file.
     file.write_all(&bytes[LARGE..]).unwrap();
-    a.mount_with(&["--passthrough"]);
+    a.mount();
     assert!(fs::read(a.path("f")).unwrap() == bytes, "all of it is there");
     // The program lives on and writes on.
     file.write_all(b"more").unwrap();
@@ -359,7 +359,7 @@ fn a_file_that_stays_open_is_sent_when_it_rests() {
     wait_until("the first line", || fs::read(b.path("log")).is_ok_and(|there| there == b"one\n"));
     log.write_all(b"two\n").unwrap();
     a.sync();
-    assert_eq!(fs::read(b.path("log")).map(|there| there.len()).unwrap_or(0), 8);
+    wait_until("the second line", || fs::read(b.path("log")).is_ok_and(|there| there.len() == 8));
     log.write_all(b"three\n").unwrap();
     wait_until("the last line", || {
         fs::read(b.path("log")).is_ok_and(|there| there == b"one\ntwo\nthree\n")
@@ -392,14 +392,50 @@ fn news_from_elsewhere_does_not_mix_into_what_is_open() {
 }
 
 #[test]
-fn it_is_off_unless_asked_for() {
-    let Some(world) = World::new("passthrough::it_is_off_unless_asked_for") else { return };
-    world.a.mount();
+fn it_can_be_switched_off() {
+    let Some(world) = World::new("passthrough::it_can_be_switched_off") else { return };
+    world.a.mount_with(&["--no-passthrough"]);
     let bytes = content(1, LARGE);
     fs::write(world.a.path("f"), &bytes).unwrap();
     let status = world.a.status();
     assert_eq!(status["passthrough"], false);
-    assert_eq!(status["passthrough_off"], "not asked for; see mount --passthrough");
+    assert_eq!(status["passthrough_off"], "switched off");
     assert!(fs::read(world.a.path("f")).unwrap() == bytes);
     assert!(!writes_past(&world.a, &new_file(&world.a.path("n")), 0, b'n'));
+}
+
+#[test]
+fn a_successor_goes_on() {
+    let Some(world) = world("passthrough::a_successor_goes_on") else { return };
+    let a = &world.a;
+    let bytes = clean(a, "read", 11);
+    let reader = read_only(&a.path("read"));
+    let mut writer = write_new(&a.path("written"));
+    writer.write_all(&bytes).unwrap();
+    a.crash();
+    // The kernel goes on by itself; a new handle needs the number that the old daemon had.
+    let mut part = vec![0; LARGE];
+    reader.read_exact_at(&mut part, 0).unwrap();
+    assert!(part == bytes);
+    assert!(fs::read(a.path("read")).unwrap() == bytes, "opened again while the old one is open");
+    writer.write_all(b"more").unwrap();
+    assert_eq!(fs::metadata(a.path("written")).unwrap().len(), LARGE as u64 + 4);
+    assert_eq!(fs::read(a.path("written")).unwrap().len(), LARGE + 4);
+    drop(writer);
+    drop(reader);
+    // Nothing is left of the old way: opened for reading and writing at once, it goes through requests.
+    wait_until("closed", || a.figure("open_handles") == 0);
+    let both = read_write(&a.path("read"));
+    both.write_all_at(b"!", 0).unwrap();
+    drop(both);
+    let b = world.join("b");
+    b.mount();
+    let whole = [&bytes[..], b"more"].concat();
+    wait_until("it is sent", || fs::read(b.path("written")).is_ok_and(|there| there == whole));
+    wait_until("the edit is sent", || fs::read(b.path("read")).is_ok_and(|there| there[0] == b'!'));
+    a.unmount();
+}
+
+fn write_new(path: &Path) -> File {
+    OpenOptions::new().write(true).create_new(true).open(path).unwrap()
 }

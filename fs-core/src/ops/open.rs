@@ -15,7 +15,7 @@ impl Drive {
             Kind::Link => return Err(FsError::Io.into()), // what it names is nowhere
             _ => return Err(FsError::Invalid.into()),
         }
-        self.await_earlier(ino)?;
+        self.await_earlier(ino, flags)?;
         let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale.into()) };
         let cut = flags.truncate && inode.row.size > 0;
         if cut {

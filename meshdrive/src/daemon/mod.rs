@@ -234,6 +234,7 @@ fn mount_config(plan: &Plan) -> MountConfig {
         read_only: plan.read_only,
         threads: usize::from(plan.config.mount.threads),
         passthrough: plan.config.mount.passthrough,
+        passed: Some(plan.dirs.drive_state(&plan.label).join("passed")),
     }
 }
 

@@ -519,6 +519,29 @@ fn judge_copy(
     }
 }
 
+/// A new file, with its first bytes.
+fn created(
+    device: &mut Device,
+    user: &mut User,
+    (data, flags): (Option<Vec<u8>>, OpenFlags),
+    (ino, handle, via): (Ino, HandleId, Via),
+) {
+    // An open that came later may have been answered first.
+    let busy = user.busy.contains(&ino) || user.handles.contains_key(&ino);
+    user.opened(ino, handle, flags, via);
+    if busy {
+        user.shadow.remove(&ino);
+    } else {
+        user.shadow.insert(ino, Vec::new());
+    }
+    if let Some(data) = data.clone().filter(|_| via != Via::Core && !busy) {
+        put_unseen(device, user, ino, (0, data));
+    } else if let Some(data) = data.filter(|_| via == Via::Core) {
+        let (request, asked) = write_at(user, ino, handle, 0, data);
+        ask(device, user, request, asked);
+    }
+}
+
 fn judge(
     device: &mut Device,
     user: &mut User,
@@ -527,20 +550,7 @@ fn judge(
 ) -> Result<(), String> {
     match (asked, result) {
         (Asked::Create { data, flags }, Ok(Response::Created { attr, handle, via })) => {
-            // An open that came later may have been answered first.
-            let busy = user.busy.contains(&attr.ino) || user.handles.contains_key(&attr.ino);
-            user.opened(attr.ino, handle, flags, via);
-            if busy {
-                user.shadow.remove(&attr.ino);
-            } else {
-                user.shadow.insert(attr.ino, Vec::new());
-            }
-            if let Some(data) = data.clone().filter(|_| via != Via::Core && !busy) {
-                put_unseen(device, user, attr.ino, (0, data));
-            } else if let Some(data) = data.filter(|_| via == Via::Core) {
-                let (request, asked) = write_at(user, attr.ino, handle, 0, data);
-                ask(device, user, request, asked);
-            }
+            created(device, user, (data, flags), (attr.ino, handle, via));
         }
         (Asked::Open { flags }, result) => {
             if let Some(ino) = user.opening.remove(&ticket) {
