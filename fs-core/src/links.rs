@@ -210,13 +210,21 @@ impl Drive {
     pub(crate) fn link_placed(&mut self, id: NodeId) {
         let Some(link) = self.tree.by_id(id).map(|inode| inode.row.clone()) else { return };
         let target = link.link_target().and_then(|target| self.tree.by_id(target));
-        let Some(mut row) = target.map(|inode| inode.row.clone()) else { return };
+        let Some((mut row, here)) =
+            target.map(|inode| (inode.row.clone(), inode.content.is_some()))
+        else {
+            return;
+        };
         let removed = row.pending.has(Pending::TRASH) && !row.gone && row.parent == Ino::NONE;
         if !removed || link.parent == Ino::NONE || self.uploads.is_sending(row.ino) {
             return;
         }
         self.remove(link.ino);
         row.pending = row.pending.without(Pending::TRASH);
+        if here {
+            // Programs may have gone on with the removed file: that was not marked.
+            row.pending = row.pending.with(Pending::CONTENT);
+        }
         row.parent = link.parent;
         row.name = link.name;
         self.put_remaining(row);

@@ -127,7 +127,9 @@ impl Drive {
         if inode.passed > 0 || flags.inherited && inode.opens == 0 {
             return if flags.write { Route::Blind } else { Route::Read };
         }
-        if !flags.passthrough || inode.opens > 0 || inode.haunted {
+        // The kernel takes set-id bits away by requests only.
+        let set_id = inode.row.attrs.mode & 0o6000 != 0;
+        if !flags.passthrough || inode.opens > 0 || inode.haunted || set_id {
             return Route::Core;
         }
         let placed = inode.row.parent != Ino::NONE && !inode.row.gone;

@@ -5,17 +5,19 @@
 use super::Flow;
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step};
+use crate::hydration::base_of;
 use crate::jobs::Work;
 use crate::tree::Inode;
 use crate::{
     Change, ContentRow, FsError, HandleId, Ino, Local, Pending, Range, Ranges, Response, Ticket,
 };
 use alloc::boxed::Box;
+use bytes::Bytes;
 
 /// Bytes copied on the disk by one call: the caller asks again, and nobody else waits for long.
 const COPY_BYTES: u64 = 64 << 20;
 /// Bytes fetched at a time when a copy has to wait for them.
-const FETCH_BYTES: u64 = 4 << 20;
+const FETCH_BYTES: u64 = 1 << 20;
 /// The answer is a 32-bit number of bytes; whole pages below that.
 const SHARE_BYTES: u64 = (u32::MAX as u64) & !0xfff;
 
@@ -52,6 +54,9 @@ impl Drive {
         {
             return Ok(Some(Response::Written(shared)));
         }
+        if let Some(bytes) = self.passing(from, wanted)? {
+            return self.put_bytes(ticket, to, to_offset, &bytes);
+        }
         let part = self.present(from, wanted)?;
         self.copy_here(ticket, (from, part), (to, to_offset))
     }
@@ -60,14 +65,24 @@ impl Drive {
         self.tree.get(ino).is_some_and(|inode| !inode.absent(range).is_empty())
     }
 
+    /// The first bytes of `wanted` if they are held in memory only: there is no room for more.
+    fn passing(&mut self, ino: Ino, wanted: Range) -> Step<Option<Bytes>> {
+        let inode = self.node(ino)?;
+        let first = first_of(wanted);
+        let lacks = inode.absent(first).first().is_some_and(|gap| gap.start == first.start);
+        if !lacks {
+            return Ok(None);
+        }
+        Ok(self.hydration.passing.get(inode, base_of(inode), first))
+    }
+
     /// The first bytes of `wanted` that are here; asks for them if they are not.
     fn present(&self, ino: Ino, wanted: Range) -> Step<Range> {
         let inode = self.node(ino)?;
         let part = Range::new(wanted.start, wanted.end.min(wanted.start + COPY_BYTES));
         let end = match inode.absent(part).first() {
             Some(gap) if gap.start == part.start => {
-                let first = Range::new(part.start, part.end.min(part.start + FETCH_BYTES));
-                return Err(Halt::Fault(Need::Bytes(ino, first)));
+                return Err(Halt::Fault(Need::Bytes(ino, first_of(wanted))));
             }
             Some(gap) => gap.start,
             None => part.end,
@@ -165,6 +180,11 @@ impl Drive {
         }
         Ok(Some(u32::try_from(len).unwrap_or(u32::MAX)))
     }
+}
+
+/// What is fetched of `wanted` when none of it is here.
+fn first_of(wanted: Range) -> Range {
+    Range::new(wanted.start, wanted.end.min(wanted.start + FETCH_BYTES))
 }
 
 /// The version in the cloud that all bytes of a file are of.

@@ -32,11 +32,25 @@ impl Drive {
         if data.is_empty() {
             return Ok(Some(Response::Written(0)));
         }
-        let range = Range::at(offset, len);
-        if inode.conflicts(range, true) || append && !inode.busy.is_empty() {
+        if append && !inode.busy.is_empty() {
             return Err(Halt::Fault(Need::Idle(ino)));
         }
-        self.ensure_room(len)?;
+        self.put_bytes(ticket, ino, offset, data)
+    }
+
+    /// Writes bytes to a place inside the longest file.
+    pub(super) fn put_bytes(
+        &mut self,
+        ticket: Ticket,
+        ino: Ino,
+        offset: u64,
+        data: &Bytes,
+    ) -> Step<Flow> {
+        let range = Range::at(offset, data.len() as u64);
+        if self.node(ino)?.conflicts(range, true) {
+            return Err(Halt::Fault(Need::Idle(ino)));
+        }
+        self.ensure_room(range.len())?;
         self.revive_superseded(ino);
         self.soil(ino, range);
         if let Some(inode) = self.tree.get_mut(ino) {

@@ -41,6 +41,18 @@ fn found_seeds_stay_found() {
     }
 }
 
+/// The same with hard links.
+const FOUND_WITH_LINKS: [(u64, usize); 2] = [(6_654, 174), (10_040, 200)];
+
+#[test]
+fn found_seeds_with_hard_links_stay_found() {
+    for (seed, steps) in FOUND_WITH_LINKS {
+        if let Err(failure) = run(Config { seed, steps, links: true }) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn one_seed() {
     let seed = env("SEED", 1);
