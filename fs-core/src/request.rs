@@ -77,10 +77,6 @@ pub enum Request {
         set: SetAttrs,
         handle: Option<HandleId>,
     },
-    /// The content is about to be changed by somebody without privileges: set-id bits go.
-    Strip {
-        ino: Ino,
-    },
     Readlink {
         ino: Ino,
     },

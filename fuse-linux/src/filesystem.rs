@@ -35,7 +35,7 @@ const BACKGROUND: u16 = 128;
 /// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
 /// them, and never will be: the kernel would own size and times then. Nor is `FUSE_ATOMIC_O_TRUNC`: the
 /// kernel would let an open cut a program that runs, and only then answer `ETXTBSY`.
-const WANTED: [InitFlags; 10] = [
+const WANTED: [InitFlags; 9] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_PARALLEL_DIROPS,
@@ -47,8 +47,6 @@ const WANTED: [InitFlags; 10] = [
     // place.
     InitFlags::FUSE_POSIX_ACL,
     InitFlags::FUSE_DONT_MASK,
-    // Without it the kernel asks for the `security.capability` of a file before every single write.
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
 pub(crate) struct Translator {
@@ -72,11 +70,6 @@ impl Translator {
     fn open_flags(&self, node: Option<INodeNo>, flags: i32) -> fs_core::OpenFlags {
         let inherited = node.is_some_and(|node| self.backings.0.is_inherited(ino(node)));
         fs_core::OpenFlags { passthrough: self.backings.0.is_on(), inherited, ..open_flags(flags) }
-    }
-
-    /// Somebody without privileges is about to change the content.
-    fn strip(&self, node: INodeNo) {
-        self.port.submit(Ask::Strip { ino: ino(node) }, |_| ());
     }
 
     /// Hands over a request about `name`, or refuses a name that no entry can have.
@@ -159,7 +152,7 @@ impl Filesystem for Translator {
 
     fn setattr(
         &self,
-        request: &Request,
+        _: &Request,
         node: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -176,10 +169,6 @@ impl Filesystem for Translator {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        // FATTR_KILL_SUIDGID, which does not come through: the caller lacks CAP_FSETID.
-        if size.is_some() && request.uid() != 0 {
-            self.strip(node);
-        }
         let set = SetAttrs {
             mode: mode.map(permissions),
             uid,
@@ -352,14 +341,11 @@ impl Filesystem for Translator {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        write_flags: WriteFlags,
+        _: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-            self.strip(node);
-        }
         let data = Bytes::copy_from_slice(data);
         let request = Ask::Write { ino: ino(node), handle: handle(fh), offset, data };
         self.port.submit(request, answer::written(reply));

@@ -53,18 +53,6 @@ impl Drive {
         Ok(None)
     }
 
-    pub(super) fn strip(&mut self, ino: Ino) -> Step<Flow> {
-        let inode = self.node(ino)?;
-        let bits = strip_set_id(inode.row.attrs.mode);
-        if bits != 0 && inode.is_file() {
-            let mut row = self.pend(inode, Pending::ATTRS);
-            row.attrs.mode &= !bits;
-            row.attrs.ctime = self.wall();
-            self.put(row);
-        }
-        Ok(Some(Response::Done))
-    }
-
     /// Sets every field but the size.
     fn set_fields(&mut self, ino: Ino, set: &SetAttrs) {
         let wall = self.wall();
@@ -194,7 +182,7 @@ impl Drive {
 }
 
 /// The set-id bits that a change of owner takes away (POSIX chown): set-user-id, and set-group-id where
-/// the group may execute; and one of content by somebody without privileges, which the kernel tells.
+/// the group may execute. Those that a write takes away the kernel does, which knows who may keep them.
 fn strip_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 != 0 { 0o2000 } else { 0 };
     (0o4000 | group) & mode

@@ -48,7 +48,6 @@ impl Drive {
             R::Forget { ino, count } => Ok(self.forget(*ino, *count)),
             R::Getattr { ino } => Ok(Some(Response::Attr(self.node(*ino)?.attr()))),
             R::Setattr { ino, set, handle } => self.setattr(ticket, *ino, set, *handle),
-            R::Strip { ino } => self.strip(*ino),
             R::Readlink { ino } => self.readlink(*ino),
             R::Make { parent, name, spec } => self.make(*parent, name, spec),
             R::Create { parent, name, mode, owner, flags } => {
