@@ -61,7 +61,7 @@ async fn table() {
         ("create: parent in the trash", |s| vec![file(fresh(), s.t, "x")], |s| Conflict(vec![s.t])),
         ("create: root", |_| vec![dir(ROOT, ROOT, "x")], |_| Invalid("root")),
         ("create: in itself", |_| vec![dir([9; 16], [9; 16], "x")], |_| Invalid("itself")),
-        ("create: kind", |_| vec![create(fresh(), ROOT, "x", 7, None)], |_| Invalid("kind")),
+        ("create: kind", |_| vec![create(fresh(), ROOT, "x", 8, None)], |_| Invalid("kind")),
         (
             "create: a directory with content",
             |_| vec![create(fresh(), ROOT, "x", 1, Some(content("x")))],
