@@ -345,6 +345,14 @@ fn a_node_that_cannot_be_opened_is_shown_as_such() {
         assert_eq!((node.kind, node.attrs.mode, node.size), (Kind::File, 0, 0));
         assert_eq!((node.meta_rev, node.live), (Rev(5), true));
     }
+    // A hard link names a node by its identity, in which any byte may be zero.
+    let link = |target: &[u8]| {
+        let attrs = fs_core::Attrs { target: target.to_vec(), ..attrs() };
+        let meta = sealer.seal_attrs(NODE, &attrs, Rev(0)).unwrap().into();
+        sealer.open_node(&wire::Node { kind: 7, meta, head: None, content_rev: 0, ..good.clone() })
+    };
+    assert_eq!(link(&[0; 16]).link_target(), Some(fs_core::NodeId([0; 16])));
+    assert_eq!(link(&[1; 15]).kind, Kind::File);
     let folder = wire::Node { kind: 1, meta: Vec::new().into(), ..good };
     assert_eq!(sealer.open_node(&folder).kind, Kind::Dir);
 }

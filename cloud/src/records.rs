@@ -94,8 +94,8 @@ pub(crate) fn decode_attrs(bytes: &[u8]) -> Result<(Attrs, Rev), Refused> {
     check_version(bytes, ATTRS_VERSION)?;
     let record: AttrsRecord =
         minicbor::decode(bytes).map_err(|_| Refused("malformed attributes"))?;
-    if record.target.len() > TARGET_BYTES || record.target.contains(&0) {
-        return Err(Refused("impossible symlink target"));
+    if record.target.len() > TARGET_BYTES {
+        return Err(Refused("impossible target"));
     }
     let pair = |(name, value): (ByteVec, ByteVec)| (name.into(), value.into());
     let xattrs: Xattrs = record.xattrs.into_iter().map(pair).collect();
@@ -117,6 +117,16 @@ pub(crate) fn decode_attrs(bytes: &[u8]) -> Result<(Attrs, Rev), Refused> {
 fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(PAD_BYTES), 0);
     bytes
+}
+
+/// A symlink leads to a path; a hard link names a node by its identity, which is any bytes.
+fn check_target(kind: Kind, target: &[u8]) -> Result<(), Refused> {
+    let possible = match kind {
+        Kind::Symlink => !target.contains(&0),
+        Kind::Link => target.len() == size_of::<NodeId>(),
+        _ => true,
+    };
+    if possible { Ok(()) } else { Err(Refused("impossible target of a link")) }
 }
 
 /// The number of a kind on the wire.
@@ -176,6 +186,7 @@ impl Sealer {
         let kind = kind_of(node.kind).ok_or(Refused("unknown kind"))?;
         let name = self.open_name(id, parent, &node.name)?;
         let (mut attrs, for_content) = decode_attrs(&self.open(id, Field::Attrs, &node.meta)?)?;
+        check_target(kind, &attrs.target)?;
         let content_rev = Rev(node.content_rev);
         let size = match (kind, &node.head) {
             (Kind::File, Some(sealed)) => {
