@@ -110,9 +110,9 @@ fn the_second_open_goes_the_way_of_the_first() {
     let second = read_only(&path);
     assert!(reads_past(a, &second, 600_000));
     let writer = write_only(&path);
-    writer.write_all_at(&[b'w'], 10).unwrap();
+    writer.write_all_at(b"w", 10).unwrap();
     let both = read_write(&path);
-    both.write_all_at(&[b'b'], 11).unwrap();
+    both.write_all_at(b"b", 11).unwrap();
     bytes[10] = b'w';
     bytes[11] = b'b';
     assert!(fs::read(&path).unwrap() == bytes, "all see each other's bytes");
@@ -132,7 +132,7 @@ fn the_second_open_goes_the_way_of_the_first() {
     assert!(fs::read(&path).unwrap() == bytes);
     // A new file that is only written: past the daemon.
     let new = new_file(&a.path("n"));
-    new.write_all_at(&[b'n'], 0).unwrap();
+    new.write_all_at(b"n", 0).unwrap();
     let reader = read_only(&a.path("n"));
     assert!(reads_past(a, &reader, 0));
     let both = read_write(&a.path("n"));
