@@ -7,11 +7,11 @@
 
 use super::nodes::{ChildKey, DIR, Node, PAGE_BYTES, PageRoom, columns, from_row};
 use crate::{
-    db::{log, to_sql},
+    db::{activity, log, to_sql},
     ids::{Id, ROOT},
     problem::Problem,
 };
-use protocol::limits;
+use protocol::{limits, wire};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 
@@ -88,6 +88,26 @@ pub(crate) fn page(
         walk.next(from_start.then_some(dirs))?;
         last = None;
     }
+}
+
+/// The children that a directory had at a rev, and where the next page goes on. Files speak of the
+/// version they had, or the nearest that is still kept.
+pub(crate) fn children_at(
+    conn: &Connection,
+    (drive, rev): (i64, u64),
+    dir: &Id,
+    after: Option<ChildKey>,
+    limit: usize,
+) -> Result<(Vec<wire::Node>, Option<ChildKey>), Problem> {
+    let mut page = PageRoom::new(limit);
+    let tree = Tree { conn, drive, rev, past: true };
+    let found = tree.children(dir, after, page.left() + 1)?;
+    let fits = found.iter().all(|(id, node)| page.push(*id, node));
+    for node in &mut page.nodes {
+        activity::with_kept_version(conn, drive, node)?;
+    }
+    let last = page.nodes.last().map(|node| (node.kind, *node.id));
+    Ok((page.nodes, last.filter(|_| !fits)))
 }
 
 /// The path from the root to `dir`, each level with where it goes on after its child.
