@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::Path,
 };
 
 #[track_caller]
@@ -77,6 +78,72 @@ fn nothing_stays_stale() {
     fs::rename(a.path("d"), a.path("new")).unwrap();
     wait_until("the renamed folder has its name", || b.path("new/comes").exists());
     assert!(!b.path("d").exists());
+}
+
+/// The kernel keeps listings; what another device adds, renames or removes is in the next one, also in
+/// that of a directory that was open all the time.
+#[test]
+fn a_kept_listing_is_never_stale() {
+    let Some((world, b)) = World::pair("two_devices::a_kept_listing_is_never_stale") else {
+        return;
+    };
+    let (a, b) = (world.a.path("d"), b.path("d"));
+    fs::create_dir(&a).unwrap();
+    fs::write(a.join("0"), "x").unwrap();
+    wait_until("the folder has come", || b.join("0").exists());
+    let mut open = Dir::open(&b);
+    let shows = |open: &mut Dir, names: &[String]| {
+        // Listed twice, so that the kernel has it before and after.
+        for _ in 0..2 {
+            wait_until(&format!("{names:?} are listed"), || listed(&b) == names);
+        }
+        wait_until(&format!("{names:?} are listed in the open directory"), || {
+            open.names() == names
+        });
+    };
+    let mut names = vec!["0".to_owned()];
+    for round in 1..8 {
+        shows(&mut open, &names);
+        let last = names.last().unwrap().clone();
+        match round % 3 {
+            0 => fs::remove_file(a.join(names.remove(0))).unwrap(),
+            1 => {
+                fs::write(a.join(round.to_string()), "x").unwrap();
+                names.push(round.to_string());
+            }
+            _ => {
+                fs::rename(a.join(&last), a.join(format!("{last}-moved"))).unwrap();
+                *names.last_mut().unwrap() = format!("{last}-moved");
+            }
+        }
+        names.sort();
+    }
+    shows(&mut open, &names);
+}
+
+fn listed(path: &Path) -> Vec<String> {
+    let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A directory that stays open and is read again and again.
+struct Dir(rustix::fs::Dir);
+
+impl Dir {
+    fn open(path: &Path) -> Dir {
+        Dir(rustix::fs::Dir::new(File::open(path).unwrap()).unwrap())
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        self.0.rewind();
+        let names = self.0.by_ref().map(|entry| entry.unwrap());
+        let names = names.map(|entry| entry.file_name().to_str().unwrap().to_owned());
+        let mut names: Vec<_> = names.filter(|name| name != "." && name != "..").collect();
+        names.sort();
+        names
+    }
 }
 
 /// A handle that was open before a change reads the version that it opened, whole.
