@@ -87,38 +87,48 @@ fn a_kept_listing_is_never_stale() {
     let Some((world, b)) = World::pair("two_devices::a_kept_listing_is_never_stale") else {
         return;
     };
-    let (a, b) = (world.a.path("d"), b.path("d"));
-    fs::create_dir(&a).unwrap();
-    fs::write(a.join("0"), "x").unwrap();
-    wait_until("the folder has come", || b.join("0").exists());
-    let mut open = Dir::open(&b);
-    let shows = |open: &mut Dir, names: &[String]| {
-        // Listed twice, so that the kernel has it before and after.
-        for _ in 0..2 {
-            wait_until(&format!("{names:?} are listed"), || listed(&b) == names);
+    for is_held in [false, true] {
+        let name = if is_held { "open" } else { "closed" };
+        let (there, here) = (world.a.path(name), b.path(name));
+        fs::create_dir(&there).unwrap();
+        fs::write(there.join("0"), "x").unwrap();
+        wait_until("the folder has come", || here.join("0").exists());
+        let mut open = is_held.then(|| Dir::open(&here));
+        let mut names = vec!["0".to_owned()];
+        for round in 1..8 {
+            is_listed(&here, open.as_mut(), &names);
+            change(&there, &mut names, round);
         }
-        wait_until(&format!("{names:?} are listed in the open directory"), || {
-            open.names() == names
-        });
-    };
-    let mut names = vec!["0".to_owned()];
-    for round in 1..8 {
-        shows(&mut open, &names);
-        let last = names.last().unwrap().clone();
-        match round % 3 {
-            0 => fs::remove_file(a.join(names.remove(0))).unwrap(),
-            1 => {
-                fs::write(a.join(round.to_string()), "x").unwrap();
-                names.push(round.to_string());
-            }
-            _ => {
-                fs::rename(a.join(&last), a.join(format!("{last}-moved"))).unwrap();
-                *names.last_mut().unwrap() = format!("{last}-moved");
-            }
-        }
-        names.sort();
+        is_listed(&here, open.as_mut(), &names);
     }
-    shows(&mut open, &names);
+}
+
+/// Adds, renames or removes a file.
+fn change(folder: &Path, names: &mut Vec<String>, round: u32) {
+    match round % 3 {
+        0 => fs::remove_file(folder.join(names.remove(0))).unwrap(),
+        1 => {
+            fs::write(folder.join(round.to_string()), "x").unwrap();
+            names.push(round.to_string());
+        }
+        _ => {
+            let old = names.pop().unwrap();
+            let new = format!("{old}-moved");
+            fs::rename(folder.join(old), folder.join(&new)).unwrap();
+            names.push(new);
+        }
+    }
+    names.sort();
+}
+
+/// Listed again and again, so that the kernel has it.
+#[track_caller]
+fn is_listed(folder: &Path, open: Option<&mut Dir>, names: &[String]) {
+    wait_until(&format!("{names:?} are listed"), || listed(folder) == names);
+    assert_eq!(listed(folder), names);
+    if let Some(open) = open {
+        wait_until(&format!("{names:?} are listed in the open one"), || open.names() == names);
+    }
 }
 
 fn listed(path: &Path) -> Vec<String> {
