@@ -194,6 +194,10 @@ impl CloudStore for Faulty {
         self.run(self.inner.children_at(dir, rev, after)).await
     }
 
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.run(self.inner.node_at(id, rev)).await
+    }
+
     async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
         self.run(self.inner.activity(asked)).await
     }

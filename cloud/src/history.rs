@@ -100,6 +100,15 @@ impl Native {
         Ok(page)
     }
 
+    pub(crate) async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        let path = format!("{}/nodes/{}?rev={}", self.path, hex(&id.0), rev.0);
+        let node = self.client.call(Call::get(path), decode::<wire::Node>).await?;
+        if *node.id != id.0 {
+            return Err(self.corrupt("another node came than was asked for"));
+        }
+        Ok(self.sealer.open_node(&node))
+    }
+
     pub(crate) async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
         let mut path = format!("{}/activity?after={}", self.path, asked.after.0);
         // Writing to a string cannot fail.

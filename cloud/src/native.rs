@@ -158,6 +158,10 @@ impl CloudStore for NativeStore {
         self.0.children_at(dir, rev, after).await
     }
 
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.0.node_at(id, rev).await
+    }
+
     async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
         self.0.activity(asked).await
     }

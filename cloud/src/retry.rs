@@ -197,6 +197,10 @@ impl CloudStore for Retrying {
         self.again(|| self.inner.children_at(dir, rev, after.clone())).await
     }
 
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.again(|| self.inner.node_at(id, rev)).await
+    }
+
     async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
         self.again(|| self.inner.activity(asked)).await
     }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId,
-    Page, Range, RemoteCommit, Rev, StageItem, Timestamp, Version,
+    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 
@@ -92,6 +92,13 @@ pub trait CloudStore: Send + Sync + 'static {
         _rev: Rev,
         _after: Option<Vec<u8>>,
     ) -> Result<Page, CloudError> {
+        Err(no_memory())
+    }
+    /// One node as it was at `rev`.
+    ///
+    /// # Errors
+    /// `Gone`: there was no such node, or the past is no longer kept that far back.
+    async fn node_at(&self, _id: NodeId, _rev: Rev) -> Result<RemoteNode, CloudError> {
         Err(no_memory())
     }
     /// What was done, oldest first; a bounded page of it.

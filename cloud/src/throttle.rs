@@ -200,6 +200,10 @@ impl CloudStore for Throttled {
         self.inner.children_at(dir, rev, after).await
     }
 
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.inner.node_at(id, rev).await
+    }
+
     async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
         self.inner.activity(asked).await
     }

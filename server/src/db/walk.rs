@@ -110,6 +110,33 @@ pub(crate) fn children_at(
     Ok((page.nodes, last.filter(|_| !fits)))
 }
 
+/// A node as it was at a rev; not if it was in the trash then.
+pub(crate) fn node_at(
+    conn: &Connection,
+    (drive, rev): (i64, u64),
+    id: &Id,
+) -> Result<Option<wire::Node>, Problem> {
+    let now = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM node WHERE drive = ?1 AND id = ?2 AND live = 1 AND max(meta_rev, content_rev) <= ?3"
+    );
+    let past = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM history WHERE drive = ?1 AND id = ?2 AND live = 1 AND rev_from <= ?3 AND rev_to > ?3"
+    );
+    for sql in [now, past] {
+        let mut query = conn.prepare_cached(sql)?;
+        if let Some((id, node)) = query.query_row((drive, id, to_sql(rev)), from_row).optional()? {
+            let mut node = node.to_wire(id);
+            activity::with_kept_version(conn, drive, &mut node)?;
+            return Ok(Some(node));
+        }
+    }
+    Ok(None)
+}
+
 /// The path from the root to `dir`, each level with where it goes on after its child.
 fn tree_path(tree: &Tree<'_>, dir: Id) -> Result<Vec<Level>, Problem> {
     let mut path = vec![Level { dir, after: None, known: None }];

@@ -40,6 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/drives/{drive}/changes", get(tree::changes))
         .route("/v1/drives/{drive}/trash", get(tree::trash))
         .route("/v1/drives/{drive}/nodes/{node}/children", get(tree::children))
+        .route("/v1/drives/{drive}/nodes/{node}", get(tree::node))
         .route("/v1/drives/{drive}/nodes/{node}/versions", get(tree::versions))
         .route("/v1/drives/{drive}/at", get(past::at))
         .route("/v1/drives/{drive}/activity", get(past::activity))

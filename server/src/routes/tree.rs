@@ -114,6 +114,35 @@ pub(super) async fn children(
     encoded(form, page).await
 }
 
+#[derive(Deserialize)]
+struct AtRev {
+    rev: Option<u64>,
+}
+
+/// One node, as it is or as it was.
+pub(super) async fn node(
+    State(app): State<Arc<App>>,
+    Caller(device): Caller,
+    form: Form,
+    Path((_, node)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let node: Id = from_path("node id", &node)?;
+    let ask: AtRev = query(&uri)?;
+    let kept = app.past_kept_from();
+    let found = app
+        .db
+        .read(move |conn| {
+            let bounds = log::bounds(conn, device.drive)?;
+            let rev = ask.rev.unwrap_or(bounds.0);
+            activity::check_kept(conn, device.drive, rev, bounds, kept)?;
+            walk::node_at(conn, (device.drive, rev), &node)
+        })
+        .await?;
+    let node = found.ok_or_else(|| Problem::not_found("there was no such node"))?;
+    Ok(form.encode(&node))
+}
+
 fn child_position(bytes: &[u8]) -> Option<nodes::ChildKey> {
     let (kind, id) = bytes.split_first()?;
     Some((*kind, id.try_into().ok()?))

@@ -48,6 +48,12 @@ async fn folders_as_they_were() {
     assert_eq!(names(&children(&device, ROOT, r6 + 3).await), ["c", "d", "e", "sub"]);
     let later = device.get(&format!("/nodes/{}/children?rev=99", hex(&ROOT))).await;
     assert_eq!(later.problem(), (422, "invalid".to_owned()));
+    let one = device.get(&format!("/nodes/{}?rev={r4}", hex(&a))).await.ok::<Node>();
+    assert_eq!((&one.name[..], one.content_rev), (&b"a"[..], r4));
+    let one = device.get(&format!("/nodes/{}", hex(&a))).await.ok::<Node>();
+    assert_eq!(&one.name[..], b"moved");
+    let gone = device.get(&format!("/nodes/{}?rev={r6}", hex(&b))).await;
+    assert_eq!(gone.problem(), (404, "not_found".to_owned()));
     // Each old state names a content that can be read.
     let item = VersionRef { node: serde_bytes::ByteArray::new(a), rev: r2 };
     let ask = ContentQuery { items: vec![item], with_bytes: false };
