@@ -4,7 +4,7 @@ use super::Flow;
 use super::acl::{ACCESS, List};
 use crate::drive::Drive;
 use crate::faults::{Need, Step};
-use crate::jobs::Work;
+use crate::jobs::{Cut, Why, Work};
 use crate::{
     Change, FsError, HandleId, Ino, Kind, Local, Pending, Range, Response, SetAttrs, SetTime,
     Ticket, Timestamp,
@@ -33,6 +33,10 @@ impl Drive {
         let inode = self.node(ino)?;
         let Some(size) = set.size else {
             self.set_fields(ino, set);
+            if set.mtime.is_some() && self.passthrough.is_blind(ino) {
+                self.measure(ino, Why::Set { ticket, timed: true });
+                return Ok(None);
+            }
             return Ok(Some(Response::Attr(self.node(ino)?.attr())));
         };
         match inode.row.kind {
@@ -49,7 +53,7 @@ impl Drive {
         self.truncate(ino, size)?;
         let rest = SetAttrs { size: None, ..*set };
         self.set_fields(ino, &rest);
-        self.truncate_backing(ticket, ino, size, None);
+        self.truncate_backing(ticket, ino, size, Cut::Set { timed: set.mtime.is_some() });
         Ok(None)
     }
 
@@ -124,18 +128,12 @@ impl Drive {
     }
 
     /// Cuts the backing file after `truncate`, then answers the ticket.
-    pub(super) fn truncate_backing(
-        &mut self,
-        ticket: Ticket,
-        ino: Ino,
-        size: u64,
-        open: Option<HandleId>,
-    ) {
+    pub(super) fn truncate_backing(&mut self, ticket: Ticket, ino: Ino, size: u64, cut: Cut) {
         if let Some(inode) = self.tree.get_mut(ino) {
             inode.begin(Range::new(0, u64::MAX), true);
         }
         let after = self.latest();
-        let work = Work::Truncate { ticket, ino, open };
+        let work = Work::Truncate { ticket, ino, cut };
         self.local(work, Local::Truncate { ino, size, after });
     }
 
@@ -143,11 +141,11 @@ impl Drive {
         &mut self,
         ticket: Ticket,
         ino: Ino,
-        open: Option<HandleId>,
+        cut: Cut,
         result: Result<(), FsError>,
     ) {
         let whole = Range::new(0, u64::MAX);
-        if let Some(handle) = open {
+        if let Cut::Open(handle) = cut {
             if let Err(error) = result {
                 self.close(ino, handle);
                 self.reply(ticket, Err(error));
@@ -157,11 +155,21 @@ impl Drive {
                 inode.end(whole, true);
             }
             self.give_cut_handle(ticket, ino, handle);
+            self.release(ino, whole, true);
         } else {
-            let attr = self.tree.get(ino).map(crate::tree::Inode::attr).ok_or(FsError::Stale);
-            self.reply(ticket, result.and(attr).map(Response::Attr));
+            self.release(ino, whole, true);
+            if result.is_ok() && self.passthrough.is_blind(ino) {
+                let timed = matches!(cut, Cut::Set { timed: true });
+                self.measure(ino, Why::Set { ticket, timed });
+            } else {
+                self.answer_attr(ticket, ino, result);
+            }
         }
-        self.release(ino, whole, true);
+    }
+
+    pub(crate) fn answer_attr(&mut self, ticket: Ticket, ino: Ino, result: Result<(), FsError>) {
+        let attr = self.tree.get(ino).map(crate::tree::Inode::attr).ok_or(FsError::Stale);
+        self.reply(ticket, result.and(attr).map(Response::Attr));
     }
 
     /// Gives a file a content row, so that ranges have something to be counted from.

@@ -185,6 +185,10 @@ impl Drive {
             return self.zero_range(ticket, ino, range);
         }
         self.ensure_room(0)?;
+        if !keep_size && end > size && self.passthrough.is_blind(ino) {
+            // Its length is that of the backing file.
+            return self.zero_range(ticket, ino, Range::new(size, end));
+        }
         if !keep_size && end > size {
             self.truncate(ino, end)?;
         } else {
