@@ -58,16 +58,15 @@ impl Drive {
     }
 
     /// Sets every field but the size.
-    fn set_fields(&mut self, ino: Ino, set: &SetAttrs) {
+    pub(super) fn set_fields(&mut self, ino: Ino, set: &SetAttrs) {
         let wall = self.wall();
         let Some(inode) = self.tree.get(ino) else { return };
+        let owner_changes = set.uid.is_some() || set.gid.is_some();
+        let strips = (set.strip || owner_changes) && !inode.is_dir() && set.mode.is_none();
+        let lost = if strips { set_id(inode.row.attrs.mode) } else { 0 };
         let mut row = self.pend(inode, Pending::ATTRS);
         let attrs = &mut row.attrs;
-        let owner_changes = set.uid.is_some() || set.gid.is_some();
-        if owner_changes && row.kind == Kind::File && set.mode.is_none() && attrs.mode & 0o111 != 0
-        {
-            attrs.mode &= !strip_set_id(attrs.mode);
-        }
+        attrs.mode &= !lost;
         if let Some(mode) = set.mode {
             attrs.mode = mode & 0o7777;
             if let Some(list) = attrs.xattrs.get_mut(ACCESS)
@@ -189,9 +188,9 @@ impl Drive {
     }
 }
 
-/// The set-id bits that a change of owner takes away (POSIX chown): set-user-id, and set-group-id where
-/// the group may execute. Those that a write takes away the kernel does, which knows who may keep them.
-fn strip_set_id(mode: u32) -> u32 {
+/// The set-id bits that a change of owner takes away (POSIX chown), and one of content by somebody without
+/// privileges: set-user-id, and set-group-id where the group may execute.
+pub(super) fn set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 != 0 { 0o2000 } else { 0 };
     (0o4000 | group) & mode
 }
