@@ -127,9 +127,9 @@ pub enum Cloud {
 pub enum Stale {
     /// The entry `name` in `parent` (present or negative).
     Entry { parent: Ino, name: Name },
-    /// Attributes and cached pages.
+    /// Attributes and cached pages; of a directory, its cached listing.
     Data(Ino),
-    /// Attributes only (also a directory's cached listing).
+    /// Attributes only.
     Attrs(Ino),
     /// The backing file is gone, or another one: what a driver keeps open of it. Handles that are open
     /// keep theirs.

@@ -79,6 +79,8 @@ pub struct Recovered {
     pub cursor: Rev,
     pub epoch: u64,
     pub complete: bool,
+    /// Whether some node ever had an access control list ([`crate::Attrs::has_acl`]).
+    pub acls: bool,
     /// The root, every pending node, every pinned node, every limbo node and tombstone, every hard
     /// link, every file with local bytes, each with all its ancestors.
     pub rows: Vec<Loaded>,

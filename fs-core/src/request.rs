@@ -175,9 +175,11 @@ pub enum Request {
         create: bool,
         replace: bool,
     },
+    /// `uid`: who asks.
     Getxattr {
         ino: Ino,
         name: Vec<u8>,
+        uid: u32,
     },
     Listxattr {
         ino: Ino,
@@ -261,7 +263,7 @@ pub enum Response {
         handle: HandleId,
         via: Via,
     },
-    /// `keep_cache`: pages that the kernel has of this inode are still right.
+    /// `keep_cache`: pages that the kernel has of this inode, or its listing, are still right.
     Opened {
         handle: HandleId,
         keep_cache: bool,

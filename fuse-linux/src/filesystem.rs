@@ -550,9 +550,16 @@ impl Filesystem for Translator {
         self.port.submit(request, answer);
     }
 
-    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+    fn getxattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        room: u32,
+        reply: ReplyXattr,
+    ) {
         let (absent, answer) = (absence(name), answer::xattr(reply, room));
-        let request = Ask::Getxattr { ino: ino(node), name: xattr_name(name) };
+        let request = Ask::Getxattr { ino: ino(node), name: xattr_name(name), uid: request.uid() };
         self.port.submit(request, move |found| {
             answer(
                 found.map_err(|error| if error == FsError::NoAttribute { absent } else { error }),

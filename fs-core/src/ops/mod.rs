@@ -76,7 +76,7 @@ impl Drive {
             R::Setxattr { ino, name, value, create, replace } => {
                 self.setxattr(*ino, (name, value), *create, *replace)
             }
-            R::Getxattr { ino, name } => self.getxattr(*ino, name),
+            R::Getxattr { ino, name, uid } => self.getxattr(*ino, name, *uid),
             R::Listxattr { ino } => self.listxattr(*ino),
             R::Removexattr { ino, name } => self.removexattr(*ino, name),
             R::Statfs => Ok(Some(Response::StatFs(self.statfs()))),

@@ -146,6 +146,7 @@ impl Disk {
             cursor: rows.cursor,
             epoch: rows.epoch,
             complete: rows.complete,
+            acls: false,
             rows: rows.with_ancestors(needed),
             flights: rows.flights.clone(),
             last_ino: rows.last_ino,
