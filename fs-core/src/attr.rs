@@ -78,6 +78,9 @@ pub enum SetTime {
 /// The fields that a setattr changes; `None` leaves a field as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetAttrs {
+    /// Set-id bits go, unless `mode` says which stay: an owner or content changes, and who does it may not
+    /// keep them.
+    pub strip: bool,
     pub mode: Option<u32>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,

@@ -77,10 +77,11 @@ pub enum Local {
         upto: Seq,
     },
     /// Look at the backing file: its length, its times, and (with `writers`) whether anybody has it open
-    /// for writing. With `create` it is made if it is missing.
+    /// for writing. With `begin` it is made if it is missing, and its time of modification becomes
+    /// [`crate::Measure::UNWRITTEN`] before the look.
     Measure {
         ino: Ino,
-        create: bool,
+        begin: bool,
         writers: bool,
         after: Seq,
     },

@@ -66,6 +66,12 @@ pub struct Measure {
     pub writers: bool,
 }
 
+impl Measure {
+    /// The time of modification (1970) that a backing file gets when it is handed out for unseen
+    /// writes: another one is that of such a write.
+    pub const UNWRITTEN: Timestamp = Timestamp(0);
+}
+
 /// What the store recovered at start.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Recovered {

@@ -127,6 +127,8 @@ pub enum Request {
         handle: HandleId,
         offset: u64,
         data: Bytes,
+        /// By somebody who may not keep a file's set-id bits.
+        strip: bool,
     },
     /// Each close(2) of a descriptor.
     Flush {

@@ -146,7 +146,9 @@ impl Inode {
 
     pub(crate) fn attr(&self) -> Attr {
         let attrs = &self.row.attrs;
-        let placed = self.row.parent != Ino::NONE || self.row.ino == Ino::ROOT;
+        // A version that was replaced elsewhere is not removed: its name lives on.
+        let placed =
+            self.row.parent != Ino::NONE || self.row.ino == Ino::ROOT || self.superseded.is_some();
         let own = if self.is_dir() && self.loaded { 2 + self.subdirs } else { 1 };
         Attr {
             ino: self.row.ino,

@@ -61,8 +61,8 @@ impl Drive {
             R::Read { ino, handle, offset, len } => {
                 self.read(ticket, *ino, *handle, (*offset, *len))
             }
-            R::Write { ino, handle, offset, data } => {
-                self.write(ticket, (*ino, *handle), *offset, data)
+            R::Write { ino, handle, offset, data, strip } => {
+                self.write(ticket, (*ino, *handle), (*offset, data), *strip)
             }
             R::Flush { .. } => Ok(Some(Response::Done)),
             R::Unpass { ino, handle } => Ok(self.unpass(*ino, *handle)),
