@@ -210,7 +210,7 @@ impl Content {
         self.change(ino, false, |file| {
             let len = file.metadata()?.len();
             let inside = range.clip(Range::new(0, len));
-            if range.end > len {
+            if range.end > len && i64::try_from(range.end).is_ok() {
                 file.set_len(range.end)?;
             }
             if inside.is_empty() {
