@@ -116,8 +116,8 @@ pub struct Limits {
     pub owner: crate::Owner,
     /// Free bytes of the cache's disk below which nothing more is cached.
     pub disk_floor: u64,
-    /// Bytes that a file must have to be read by passthrough: below, setting that up costs more than
-    /// it saves.
+    /// Bytes that a file must have to be read or written by passthrough: below, setting that up costs
+    /// more than it saves. A new file is taken for what the last new one became.
     pub passthrough_min: u64,
     /// How many daemons have served this mount before: 0 for a fresh one. Above 0 the kernel may have
     /// nodes in use and files open that this drive does not know of.

@@ -50,6 +50,8 @@ pub(crate) struct Passthrough {
     fresh: BTreeMap<Ticket, BTreeSet<Ino>>,
     /// Backing files numbered so far.
     files: u64,
+    /// The last new file was large when it was closed: the next one is likely to be, too.
+    grew_large: bool,
     /// The handle that was last opened to read a file that is not wholly here.
     reader: Option<(Ino, HandleId)>,
 }
@@ -61,6 +63,11 @@ impl Passthrough {
 
     pub(crate) fn forget(&mut self, ino: Ino) {
         self.blind.remove(&ino);
+    }
+
+    /// What became of a new file.
+    pub(crate) fn note_made(&mut self, is_large: bool) {
+        self.grew_large = is_large;
     }
 
     /// A request is answered, or waits for something else: what was seen for it is old by then.
@@ -149,7 +156,13 @@ impl Drive {
             if self.may_be_a_copy() {
                 return Route::Core;
             }
-            let takes = placed && is_all_dirty(inode) && !inode.is_changing() && self.has_room();
+            let large = inode.row.size >= self.limits.passthrough_min;
+            let may_grow = inode.row.size == 0 && self.passthrough.grew_large;
+            let takes = placed
+                && (large || may_grow)
+                && is_all_dirty(inode)
+                && !inode.is_changing()
+                && self.has_room();
             if takes && !flags.read { Route::Blind } else { Route::Core }
         } else {
             let large = inode.row.size >= self.limits.passthrough_min;
@@ -402,6 +415,9 @@ impl Drive {
             return Some(false);
         }
         let Ok(now) = result else { return None };
+        if now.size < self.limits.passthrough_min {
+            self.passthrough.note_made(false);
+        }
         if inode.is_changing() {
             if let Some(inode) = self.tree.get_mut(ino) {
                 inode.generation += 1;

@@ -29,8 +29,9 @@ const BY_ITSELF: Duration = Duration::from_secs(5);
 fn world(test: &str) -> Option<World> {
     let world = World::new(test)?;
     world.a.mount();
-    // It may turn out only at the first try.
-    fs::write(world.a.path("first"), "x").unwrap();
+    // It may turn out only at the first try; and a new file is tried after a large one only.
+    fs::write(world.a.path("first"), content(1, LARGE)).unwrap();
+    fs::write(world.a.path("second"), content(1, LARGE)).unwrap();
     let status = world.a.status();
     if status["passthrough"] == true {
         return Some(world);

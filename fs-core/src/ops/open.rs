@@ -143,8 +143,12 @@ impl Drive {
             if inode.opens == 0 {
                 self.hydration.passing.forget(ino);
             }
+            let size = inode.row.size;
             if pending && !self.passthrough.is_blind(ino) {
                 self.touch_closed(ino);
+            }
+            if handle.created && route == Route::Core {
+                self.passthrough.note_made(size >= self.limits.passthrough_min);
             }
             self.reap(ino);
             if route == Route::Blind {
