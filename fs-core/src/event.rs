@@ -49,6 +49,8 @@ pub enum Outcome {
     Fetch(Result<(), CloudError>),
     /// FetchSmall: one result an item asked for, in order.
     Small(Result<Vec<Result<Bytes, CloudError>>, CloudError>),
+    /// Same
+    Same(Result<bool, CloudError>),
     /// Stage: one result an item, in order.
     Staged(Vec<Result<Draft, CloudError>>),
     /// Commit: one outcome a group, in order.
@@ -74,7 +76,7 @@ pub struct Recovered {
     pub epoch: u64,
     pub complete: bool,
     /// The root, every pending node, every pinned node, every limbo node and tombstone, every hard
-    /// link, every file with local bytes, each with all its ancestors.
+    /// link, every conflict copy, every file with local bytes, each with all its ancestors.
     pub rows: Vec<Loaded>,
     pub flights: Vec<Flight>,
     /// The highest inode number ever given out.

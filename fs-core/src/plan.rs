@@ -177,7 +177,7 @@ impl Drive {
 
     /// Who takes the place that the node leaves in the cloud. Both go in one group, so that nobody
     /// ever sees the name missing.
-    fn taker(&self, inode: &Inode) -> Option<Ino> {
+    pub(crate) fn taker(&self, inode: &Inode) -> Option<Ino> {
         let origin = inode.row.origin.as_ref()?;
         if !inode.row.pending.has(Pending::PLACE.with(Pending::TRASH)) {
             return None;

@@ -186,6 +186,8 @@ pub(crate) struct Tree {
     /// Files with local bytes.
     cached: BTreeSet<Ino>,
     tombstones: BTreeSet<Ino>,
+    /// Conflict copies.
+    marked: BTreeSet<Ino>,
     weight: Weight,
     /// Inodes dropped since some load was started; its answer may still name them.
     dropped: BTreeSet<Ino>,
@@ -225,6 +227,10 @@ impl Tree {
 
     pub(crate) fn cached(&self) -> &BTreeSet<Ino> {
         &self.cached
+    }
+
+    pub(crate) fn marked(&self) -> &BTreeSet<Ino> {
+        &self.marked
     }
 
     pub(crate) fn tombstones(&self) -> &BTreeSet<Ino> {
@@ -488,6 +494,9 @@ impl Tree {
         if row.gone {
             self.tombstones.insert(ino);
         }
+        if row.is_conflict_copy() {
+            self.marked.insert(ino);
+        }
         if let Some(origin) = &row.origin {
             self.origins.insert((origin.parent, origin.name.clone()), ino);
         }
@@ -518,6 +527,7 @@ impl Tree {
         let origin = row.origin.as_ref().map(|origin| (origin.parent, origin.name.clone()));
         self.pending.remove(&ino);
         self.tombstones.remove(&ino);
+        self.marked.remove(&ino);
         if let Some(key) = origin
             && self.origins.get(&key) == Some(&ino)
         {

@@ -207,7 +207,8 @@ pub(crate) fn put_node(conn: &Connection, row: &NodeRow) -> rusqlite::Result<()>
         || !row.pending.is_none()
         || row.pinned
         || row.gone
-        || row.kind == Kind::Link;
+        || row.kind == Kind::Link
+        || row.is_conflict_copy();
     let origin = row.origin.as_deref().map(codec::encode_origin).transpose().map_err(unwritable)?;
     conn.prepare_cached(PUT_NODE)?.execute(params![
         signed(row.ino.0),

@@ -54,6 +54,12 @@ impl Drive {
                 Answer::Done
             }
             Command::PendingList => Answer::Pending(self.list_pending()),
+            Command::Conflicts => Answer::Conflicts(self.open_conflicts()?),
+            Command::Resolve(path, keep) => {
+                let ino = self.resolve(path)?;
+                self.resolve_conflict(ino, *keep)?;
+                Answer::Done
+            }
         };
         Ok(Some(Response::Answer(answer)))
     }
@@ -117,7 +123,7 @@ impl Drive {
                 + self.pins.missing().iter().filter_map(missing).sum::<u64>(),
             fetching: self.hydration.fetches() as u64,
             open_handles: self.handles.len() as u64,
-            conflicts: self.inbox.conflicts,
+            conflicts: self.tree.marked().len() as u64,
         }
     }
 
@@ -204,15 +210,28 @@ impl Drive {
         {
             return Err(FsError::Busy.into());
         }
+        let version = ContentRef { id: inode.row.id, rev };
+        self.take_version(ino, version, (size, mtime));
+        self.note(format!("inode {}: version {} restored", ino.0, rev.0));
+        Ok(())
+    }
+
+    /// A version, of this or another file, becomes the content of a file that nobody has open.
+    pub(super) fn take_version(
+        &mut self,
+        ino: Ino,
+        version: ContentRef,
+        (size, mtime): (u64, crate::Timestamp),
+    ) {
+        let Some(inode) = self.tree.get(ino) else { return };
         let mut row = self.pend(inode, Pending::CONTENT);
-        let base_id = row.id;
         row.size = size;
         row.attrs.mtime = mtime;
         row.attrs.ctime = self.wall();
         let content = ContentRow {
             ino,
-            base_id,
-            base_rev: rev,
+            base_id: version.id,
+            base_rev: version.rev,
             base_len: size,
             valid: Ranges::new(),
             dirty: Ranges::new(),
@@ -230,8 +249,6 @@ impl Drive {
         let work = crate::jobs::Work::Drop { ino, range: Range::new(0, u64::MAX) };
         self.local(work, crate::Local::Evict { ino, after });
         self.invalidate(Stale::Data(ino));
-        self.note(format!("inode {}: version {} restored", ino.0, rev.0));
-        Ok(())
     }
 }
 

@@ -231,6 +231,17 @@ impl Device {
             } else {
                 Ok(contents.iter().map(|content| store.fetch(*content)).collect())
             }),
+            Cloud::Same { ino, content, size } => Outcome::Same(if lost {
+                Err(offline())
+            } else {
+                let here = self.disk.read(*ino, fs_core::Range::new(0, *size));
+                store.fetch(*content).map(|there| there == here)
+            }),
+            Cloud::Stage(items) if store.refuse.is_some() => {
+                let kind = store.refuse.unwrap_or(CloudErrorKind::Retry);
+                let error = || CloudError::new(kind, "simulated: refused");
+                Outcome::Staged(items.iter().map(|_| Err(error())).collect())
+            }
             Cloud::Stage(items) => Outcome::Staged(
                 items
                     .iter()
@@ -240,6 +251,10 @@ impl Device {
             Cloud::Commit(flight) => {
                 if lost_before {
                     return Outcome::Committed(Err(offline()));
+                }
+                if let Some(kind) = store.refuse {
+                    let error = CloudError::new(kind, "simulated: refused");
+                    return Outcome::Committed(Err(error));
                 }
                 let outcomes = store.commit(flight);
                 Outcome::Committed(if lost_after { Err(offline()) } else { Ok(outcomes) })

@@ -29,6 +29,8 @@ pub(crate) struct Store {
     trees: Vec<BTreeMap<NodeId, Node>>,
     outcomes: BTreeMap<RequestId, Vec<GroupOutcome>>,
     broken: Option<String>,
+    /// Why nothing is taken at present.
+    pub(crate) refuse: Option<CloudErrorKind>,
 }
 
 const PAGE: usize = 3;
@@ -44,6 +46,7 @@ impl Store {
             trees: vec![BTreeMap::new()],
             outcomes: BTreeMap::new(),
             broken: None,
+            refuse: None,
         }
     }
 
@@ -65,6 +68,12 @@ impl Store {
 
     pub(crate) fn live(&self) -> impl Iterator<Item = RemoteNode> + '_ {
         self.nodes.values().filter(|node| node.state.live).map(|node| self.shown(node))
+    }
+
+    /// Forgets what is in the trash for good.
+    #[cfg(test)]
+    pub(crate) fn purge(&mut self) {
+        self.nodes.retain(|_, node| node.state.live);
     }
 
     pub(crate) fn changes(&self, since: Rev, limit: usize) -> (Vec<RemoteCommit>, Rev) {
@@ -144,7 +153,9 @@ impl Store {
                     if why.starts_with(MISPLACED) {
                         self.broken = Some(why);
                     }
-                    outcomes.push(GroupOutcome::Conflict(Vec::new()));
+                    let known = group.ops.iter().filter_map(|op| self.nodes.get(&op.id()));
+                    let known = known.map(|node| self.shown(node)).collect();
+                    outcomes.push(GroupOutcome::Conflict(known));
                 }
             }
         }
@@ -165,6 +176,7 @@ impl Store {
             trees: Vec::new(),
             outcomes: BTreeMap::new(),
             broken: None,
+            refuse: None,
         }
     }
 
