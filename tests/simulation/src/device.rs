@@ -30,6 +30,8 @@ pub(crate) struct Device {
     pub(crate) stale: VecDeque<Stale>,
     pub(crate) next_ticket: u64,
     pub(crate) notes: Vec<String>,
+    /// Files that were made or changed alike elsewhere.
+    pub(crate) twins: u64,
     limits: Limits,
     /// Print every event and effect (set by `TRACE` in the environment, for one seed).
     trace: bool,
@@ -54,6 +56,7 @@ impl Device {
             stale: VecDeque::new(),
             next_ticket: 0,
             notes: Vec::new(),
+            twins: 0,
             limits,
             trace: std::env::var_os("TRACE").is_some(),
         };
@@ -235,7 +238,9 @@ impl Device {
                 Err(offline())
             } else {
                 let here = self.disk.read(*ino, fs_core::Range::new(0, *size));
-                store.fetch(*content).map(|there| there == here)
+                let same = store.fetch(*content).map(|there| there == here);
+                self.twins += u64::from(same == Ok(true));
+                same
             }),
             Cloud::Stage(items) if store.refuse.is_some() => {
                 let kind = store.refuse.unwrap_or(CloudErrorKind::Retry);

@@ -138,6 +138,7 @@ impl Disk {
                 || row.pinned
                 || row.gone
                 || row.kind == Kind::Link
+                || row.is_conflict_copy()
                 || row.parent == Ino::NONE
                 || cached
         });

@@ -19,6 +19,8 @@ pub struct Config {
     pub steps: usize,
     /// Users make hard links too.
     pub links: bool,
+    /// Users save as editors do, write alike, and decide conflicts.
+    pub saves: bool,
 }
 
 /// What a run did, for the digest and for people.
@@ -28,7 +30,10 @@ pub struct Report {
     pub digest: u64,
     pub commits: u64,
     pub crashes: u64,
+    /// Conflict copies that stand at the end.
     pub conflicts: u64,
+    /// Files that were made or changed alike on two devices.
+    pub twins: u64,
 }
 
 /// A broken promise, with what runs it again.
@@ -37,16 +42,18 @@ pub struct Failure {
     pub seed: u64,
     pub steps: usize,
     pub links: bool,
+    pub saves: bool,
     pub what: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, steps, links, what } = self;
+        let Failure { seed, steps, links, saves, what } = self;
         let links = if *links { "LINKS=1 " } else { "" };
+        let saves = if *saves { "SAVES=1 " } else { "" };
         write!(
             f,
-            "SEED={seed} STEPS={steps} {links}cargo test -p simulation one_seed -- --nocapture\n{what}"
+            "SEED={seed} STEPS={steps} {links}{saves}cargo test -p simulation one_seed -- --nocapture\n{what}"
         )
     }
 }
@@ -74,14 +81,14 @@ pub fn run(config: Config) -> Result<Report, Box<Failure>> {
     match outcome {
         Ok(()) => Ok(world.report),
         Err(what) => {
-            let Config { seed, steps, links } = config;
-            Err(Box::new(Failure { seed, steps, links, what }))
+            let Config { seed, steps, links, saves } = config;
+            Err(Box::new(Failure { seed, steps, links, saves, what }))
         }
     }
 }
 
 impl World {
-    fn new(Config { seed, links, .. }: Config) -> World {
+    fn new(Config { seed, links, saves, .. }: Config) -> World {
         let mut random = Random::new(seed);
         let count = 1 + random.below(3);
         let small = random.chance(40);
@@ -96,7 +103,7 @@ impl World {
         let devices: Vec<Device> =
             (0..count).map(|number| Device::new(number, limits, random.next())).collect();
         let users = (0..count)
-            .map(|number| User { salt: number as u64 + 1, links, ..User::default() })
+            .map(|number| User { salt: number as u64 + 1, links, saves, ..User::default() })
             .collect();
         World {
             random,
@@ -227,8 +234,18 @@ impl World {
             let shown = tree.iter().map(|(path, attr)| (path.clone(), oracle::seen(attr)));
             oracle::converged(&shown.collect(), &self.store, &self.devices[number])?;
             self.read_everything(number, &tree)?;
+            oracle::conflict_names(tree.keys(), self.devices.len())?;
+            self.report.twins += self.devices[number].twins;
             oracle::bounded(&self.devices[number], self.devices[number].quota())?;
         }
+        let marked = |device: &Device| {
+            device.drive.nodes().filter(|(row, _)| row.is_conflict_copy()).count() as u64
+        };
+        let conflicts: Vec<u64> = self.devices.iter().map(marked).collect();
+        if conflicts.iter().any(|count| *count != conflicts[0]) {
+            return Err(format!("the devices list different conflicts: {conflicts:?}"));
+        }
+        self.report.conflicts = conflicts[0];
         self.report.commits = self.store.head().0;
         for version in self.store.versions.values() {
             for byte in &version.bytes {
