@@ -4,9 +4,9 @@
 //! written to disk where they arrive, and a slow disk slows the fetch down instead of filling memory.
 //! Their number is bounded by the core (`Limits::fetches` and a few more).
 
+use crate::compare;
 use crate::hall::Hall;
 use crate::jobs::Phase;
-use bytes::Bytes;
 use cloud::ContentSource;
 use fs_core::{
     Cloud, CloudError, CloudErrorKind, ContentRef, Event, Flight, GroupOutcome, Ino, Job, Mono,
@@ -14,9 +14,6 @@ use fs_core::{
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// Bytes of a version that are fetched to be compared before the next ones are asked for.
-const COMPARED_AT_ONCE: u64 = 1 << 20;
 
 /// Starts `effect`; its `Done` follows, unless the engine stops.
 pub(crate) fn start(hall: &Arc<Hall>, job: Job, effect: Cloud) {
@@ -69,7 +66,7 @@ async fn attempt(hall: &Arc<Hall>, job: Job, effect: &Cloud) -> Outcome {
         }
         Cloud::FetchSmall { contents } => Outcome::Small(cloud.fetch_small(contents).await),
         Cloud::Same { ino, content, size } => {
-            Outcome::Same(same(hall, *ino, *content, *size).await)
+            Outcome::Same(compare::same(hall, *ino, *content, *size).await)
         }
         Cloud::Stage(items) => {
             let source = Arc::new(Source { hall: Arc::clone(hall), job });
@@ -103,45 +100,6 @@ async fn fetch(
         let text = "the cloud store did not deliver the bytes before the deadline";
         Err(CloudError::new(CloudErrorKind::Retry, text))
     })
-}
-
-/// Compares a file here with a version of its length, and stops at the first part that differs.
-async fn same(
-    hall: &Arc<Hall>,
-    ino: Ino,
-    content: ContentRef,
-    size: u64,
-) -> Result<bool, CloudError> {
-    let mut start = 0;
-    while start < size {
-        let range = Range::new(start, size.min(start + COMPARED_AT_ONCE));
-        let mut trouble = None;
-        let mut is_same = true;
-        let mut reached = start;
-        let mut sink = |offset: u64, bytes: Bytes| {
-            let skip = reached.saturating_sub(offset).min(bytes.len() as u64);
-            let there = &bytes[usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len())..];
-            let mut here = vec![0; there.len()];
-            match hall.local.read_into(ino, offset + skip, &mut here) {
-                Ok(()) => is_same &= here == there,
-                Err(error) => trouble = Some(error.to_string()),
-            }
-            reached = reached.max(offset + bytes.len() as u64);
-        };
-        hall.cloud.fetch(content, range, &mut sink).await?;
-        if let Some(trouble) = trouble {
-            return Err(CloudError::new(CloudErrorKind::Local, trouble));
-        }
-        if !is_same {
-            return Ok(false);
-        }
-        if reached < range.end {
-            let text = "the cloud store ended a version before its length";
-            return Err(CloudError::new(CloudErrorKind::Corrupt, text));
-        }
-        start = reached;
-    }
-    Ok(true)
 }
 
 fn failure(effect: &Cloud, error: CloudError) -> Outcome {

@@ -79,6 +79,10 @@ pub(crate) enum Verb {
     Versions(commands::versions::Args),
     /// Bring back an older version, or something from the trash
     Restore(commands::restore::Args),
+    /// List the conflicts that nobody has decided yet
+    Conflicts(commands::conflicts::Args),
+    /// Decide a conflict
+    Resolve(commands::resolve::Args),
     /// Look for what is wrong and say what to do
     Doctor(commands::doctor::Args),
     /// Copy a whole drive to a plain folder

@@ -69,6 +69,17 @@ pub enum Request {
     /// The trash, newest first, at most 1,000.
     Trash,
     Untrash(Untrash),
+    /// The open conflicts of all devices.
+    Conflicts,
+    /// End the conflict whose copy, or whose only copy's file, is at `path`.
+    Resolve {
+        path: PathText,
+        keep: Keep,
+    },
+    /// What a three-way merge of that conflict needs.
+    MergeBase {
+        path: PathText,
+    },
     Unmount(Unmount),
     /// Start a new daemon for the mount; answered before this one ends.
     Restart {
@@ -109,6 +120,8 @@ pub enum Reply {
     Versions(Vec<VersionReport>),
     Trash(Vec<TrashItem>),
     Restored(Vec<PathText>),
+    Conflicts(Vec<ConflictReport>),
+    MergeBase(MergeBase),
     Unmounted(Unmounted),
     /// A new daemon is being started.
     Restarting,
@@ -250,6 +263,55 @@ pub struct TrashItem {
     pub modified_ns: i64,
     /// The rev of its removal.
     pub removed_rev: u64,
+}
+
+/// Which side of a conflict stays under the file's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// This device's; on a device that made neither, what has the name.
+    Mine,
+    Theirs,
+    Both,
+}
+
+/// A conflict that was settled by keeping both, and that nobody has decided yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictReport {
+    /// What the device that came second had, as a file of its own.
+    pub copy: ConflictSide,
+    /// What has the name; `None`: nothing any more.
+    pub file: Option<ConflictSide>,
+    /// The version that both started from, where the store could be asked for it.
+    pub base: Option<VersionReport>,
+    /// Its number; 0: there was none.
+    pub base_rev: u64,
+    /// When the conflict was found, in nanoseconds since 1970, and by which device.
+    pub found_ns: i64,
+    pub device: String,
+    /// Whether `copy` is this device's ("mine"); else `file` is.
+    pub copy_is_mine: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictSide {
+    pub path: PathText,
+    pub dir: bool,
+    pub size: u64,
+    pub modified_ns: i64,
+    /// Its version in the store; 0: none yet.
+    pub rev: u64,
+    /// Who made that version, where the store could be asked.
+    pub device: Option<String>,
+    pub stored_ns: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MergeBase {
+    pub copy: PathText,
+    pub file: PathText,
+    /// The text that both started from.
+    pub base: String,
 }
 
 /// What an unmount did.

@@ -164,6 +164,9 @@ fn waits(request: &Request) -> bool {
             | Request::Versions { .. }
             | Request::Trash
             | Request::Restore { .. }
+            | Request::Conflicts
+            | Request::Resolve { .. }
+            | Request::MergeBase { .. }
     )
 }
 
@@ -174,6 +177,7 @@ fn repeats(request: &Request) -> bool {
         Request::Unmount(_)
             | Request::Untrash(_)
             | Request::Restore { .. }
+            | Request::Resolve { .. }
             | Request::Restart { .. }
     )
 }

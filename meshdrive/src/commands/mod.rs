@@ -1,5 +1,6 @@
 //! A file per verb.
 
+pub(crate) mod conflicts;
 pub(crate) mod doctor;
 pub(crate) mod drive;
 pub(crate) mod evict;
@@ -8,6 +9,7 @@ pub(crate) mod manual;
 pub(crate) mod mount;
 pub(crate) mod pause;
 pub(crate) mod pin;
+pub(crate) mod resolve;
 pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod serve;
@@ -61,6 +63,8 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
         Verb::Evict(args) => wait(evict::run(&app, args))?,
         Verb::Versions(args) => wait(versions::run(&app, args))?,
         Verb::Restore(args) => wait(restore::run(&app, args))?,
+        Verb::Conflicts(args) => wait(conflicts::run(&app, args))?,
+        Verb::Resolve(args) => wait(resolve::run(&app, args))?,
         Verb::Doctor(args) => return wait(doctor::run(&app, args)),
         Verb::Export(args) => return export::run(&app, args),
         Verb::Completions(args) => manual::completions(args)?,

@@ -241,7 +241,7 @@ fn paths(rows: &[Loaded]) -> BTreeMap<NodeId, Vec<u8>> {
     rows.iter().filter_map(path).collect()
 }
 
-fn cloud(error: &CloudError) -> Refusal {
+pub(super) fn cloud(error: &CloudError) -> Refusal {
     let (code, hint) = match error.kind {
         CloudErrorKind::Offline | CloudErrorKind::Retry => {
             (RefusalCode::Offline, Some("try again when the store can be reached"))

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conflicts;
+mod decide;
 mod deletes;
 mod devices;
 mod links;
