@@ -216,7 +216,7 @@ fn cut(stem: &[u8], room: usize) -> &[u8] {
 }
 
 /// `2026-11-24 08.52.43`, from days to civil (Hinnant, "chrono-compatible low-level date algorithms").
-fn date_of(time: Timestamp) -> String {
+pub(crate) fn date_of(time: Timestamp) -> String {
     let secs = time.0.div_euclid(1_000_000_000);
     let (days, day_secs) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
     let z = days + 719_468;

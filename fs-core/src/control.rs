@@ -1,6 +1,6 @@
 //! The control plane: what the command line asks of a running drive. Paths are relative to the mount.
 
-use crate::{ContentRef, NodeId, Rev, Timestamp};
+use crate::{ContentRef, Ino, NodeId, Rev, Timestamp};
 use alloc::{string::String, vec::Vec};
 
 /// A path below the mount, as its components; empty = the root.
@@ -32,6 +32,14 @@ pub enum Command {
     PendingList,
     /// The open conflicts.
     Conflicts,
+    /// What is held is sent.
+    Approve,
+    /// What was removed here and is held comes back.
+    UndoRemovals,
+    /// What is held.
+    Held,
+    /// A held rewrite is taken back: version `rev` is the content again, what was written is kept aside.
+    PutBack { ino: Ino, rev: Rev, size: u64, mtime: Timestamp },
     /// Ends the conflict whose copy is at this path.
     Resolve(Path, Keep),
 }
@@ -51,6 +59,9 @@ pub enum Answer {
     Pending(Vec<FileStatus>),
     Drained(bool),
     Conflicts(Vec<OpenConflict>),
+    Held(Vec<HeldItem>),
+    /// How many changes were let go, or taken back.
+    Counted(u64),
 }
 
 /// The states a file can be in (`design`: save states). Exactly one holds.
@@ -88,6 +99,17 @@ pub struct FileStatus {
 pub struct PathStatus {
     pub file: FileStatus,
     pub pending_below: u64,
+}
+
+/// A change that is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldItem {
+    pub ino: Ino,
+    pub id: NodeId,
+    /// The version that the cloud has.
+    pub rev: Rev,
+    /// Its content was changed; else it was removed.
+    pub is_rewrite: bool,
 }
 
 /// Which side of a conflict stays under the file's name.
@@ -166,6 +188,9 @@ pub struct Status {
     /// Fetches in flight.
     pub fetching: u64,
     pub open_handles: u64,
+    /// Removals and rewrites that wait for a person: too many at once.
+    pub held_removals: u64,
+    pub held_rewrites: u64,
     /// Conflicts that nobody has decided yet, of any device.
     pub conflicts: u64,
 }

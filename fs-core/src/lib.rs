@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod attr;
+mod brake;
 mod change;
 mod conflict;
 mod control;
@@ -46,9 +47,10 @@ mod twins;
 mod uploads;
 
 pub use attr::{Attr, Attrs, Kind, SetAttrs, SetTime, Xattrs};
-pub use change::{Change, Flight, FlightItem};
+pub use change::{Change, Flight, FlightItem, Hold};
 pub use control::{
-    Answer, Command, FileState, FileStatus, Keep, OpenConflict, Path, PathStatus, Side, Status,
+    Answer, Command, FileState, FileStatus, HeldItem, Keep, OpenConflict, Path, PathStatus, Side,
+    Status,
 };
 pub use drive::Drive;
 pub use effect::{Cloud, Effect, Local, Stale};

@@ -6,7 +6,7 @@ use crate::jobs::Work;
 use crate::outcome::same_attrs;
 use crate::{
     Attrs, Change, Ino, Kind, Local, Name, NodeId, NodeRow, Origin, Pending, Range, RemoteCommit,
-    RemoteNode, Rev, Stale,
+    RemoteNode, Rev, Stale, Timestamp,
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 
@@ -365,15 +365,23 @@ impl Drive {
 
     /// A new inode takes over the identity of `row`, with the cloud's content.
     fn succeed(&mut self, row: NodeRow, remote: &RemoteNode) -> Ino {
+        self.succeed_with(row, (remote.content_rev, remote.size, remote.attrs.mtime))
+    }
+
+    pub(crate) fn succeed_with(
+        &mut self,
+        row: NodeRow,
+        (rev, size, mtime): (Rev, u64, Timestamp),
+    ) -> Ino {
         let (parent, name) = (row.parent, row.name.clone());
         let mut heir = row;
         heir.ino = self.new_ino();
-        heir.content_rev = remote.content_rev;
-        heir.size = remote.size;
-        heir.attrs.mtime = remote.attrs.mtime;
+        heir.content_rev = rev;
+        heir.size = size;
+        heir.attrs.mtime = mtime;
         heir.pending = heir.pending.without(Pending::CONTENT);
         if let Some(origin) = &mut heir.origin {
-            origin.attrs.mtime = remote.attrs.mtime;
+            origin.attrs.mtime = mtime;
         }
         let ino = heir.ino;
         let id = heir.id;

@@ -18,6 +18,9 @@ impl Drive {
                 match outcome {
                     GroupOutcome::Done(rev) => {
                         newest = newest.max(*rev);
+                        if matches!(op, Op::Trash { .. } | Op::SetContent { .. }) {
+                            self.note_sent(&item.sent.node);
+                        }
                         self.accepted(op, item, *rev);
                     }
                     GroupOutcome::Conflict(known) if is_purged(op, group, known) => {

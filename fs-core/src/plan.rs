@@ -129,7 +129,7 @@ impl Drive {
     fn can_go(&self, ino: Ino, drafts: &BTreeMap<Ino, Draft>) -> bool {
         let Some(inode) = self.tree.get(ino) else { return false };
         let row = &inode.row;
-        if row.pending.is_none() || self.uploads.attention(ino).is_some() {
+        if row.pending.is_none() || self.uploads.attention(ino).is_some() || self.is_held(ino) {
             return false;
         }
         if row.pending.has(Pending::CREATE) {

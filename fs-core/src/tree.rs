@@ -7,6 +7,7 @@
 mod check;
 mod sweep;
 
+use crate::brake::{Count, Drastic};
 use crate::{
     Attr, Change, ContentRow, Ino, Kind, Name, NodeId, NodeRow, Pending, Range, Ranges, Timestamp,
 };
@@ -188,6 +189,8 @@ pub(crate) struct Tree {
     tombstones: BTreeSet<Ino>,
     /// Conflict copies.
     marked: BTreeSet<Ino>,
+    /// Pending removals and rewrites.
+    drastic: Count,
     weight: Weight,
     /// Inodes dropped since some load was started; its answer may still name them.
     dropped: BTreeSet<Ino>,
@@ -227,6 +230,10 @@ impl Tree {
 
     pub(crate) fn cached(&self) -> &BTreeSet<Ino> {
         &self.cached
+    }
+
+    pub(crate) fn drastic(&self) -> Count {
+        self.drastic
     }
 
     pub(crate) fn marked(&self) -> &BTreeSet<Ino> {
@@ -426,7 +433,8 @@ impl Tree {
             Change::Cursor { .. }
             | Change::Complete
             | Change::PutFlight(_)
-            | Change::DropFlight(_) => {}
+            | Change::DropFlight(_)
+            | Change::Held(_) => {}
         }
     }
 
@@ -491,6 +499,9 @@ impl Tree {
         if !row.pending.is_none() {
             self.pending.insert(ino);
         }
+        if let Some(what) = Drastic::of(row) {
+            self.drastic.add(what);
+        }
         if row.gone {
             self.tombstones.insert(ino);
         }
@@ -525,6 +536,9 @@ impl Tree {
         let row = &inode.row;
         let (id, parent, name, is_dir) = (row.id, row.parent, row.name.clone(), inode.is_dir());
         let origin = row.origin.as_ref().map(|origin| (origin.parent, origin.name.clone()));
+        if let Some(what) = Drastic::of(row) {
+            self.drastic.subtract(what);
+        }
         self.pending.remove(&ino);
         self.tombstones.remove(&ino);
         self.marked.remove(&ino);

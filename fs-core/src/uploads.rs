@@ -96,6 +96,8 @@ pub(crate) struct Uploads {
     attention: BTreeMap<Ino, String>,
     resend: VecDeque<Flight>,
     not_before: Mono,
+    /// Pending and not due: held.
+    laid_aside: BTreeSet<Ino>,
     /// Rounds with room left wait until then for more.
     pub(crate) gather_until: Mono,
     /// When it was last looked whether a commit would be full.
@@ -119,6 +121,7 @@ impl Default for Uploads {
             attention: BTreeMap::new(),
             resend: VecDeque::new(),
             not_before: Mono(0),
+            laid_aside: BTreeSet::new(),
             gather_until: Mono(0),
             counted: Mono(0),
             failures: 0,
@@ -198,6 +201,7 @@ impl Uploads {
         }
         let (since, rewrites) = old.map_or((now, 0), |old| (old.since, old.rewrites));
         let rewrites = rewrites + u32::from(rewrite);
+        self.laid_aside.remove(&ino);
         self.when.insert(ino, Due { at, since, rewrites });
         self.due.insert((at, ino));
     }
@@ -210,6 +214,7 @@ impl Uploads {
         if let Some(due) = self.when.remove(&ino) {
             self.due.remove(&(due.at, ino));
         }
+        self.laid_aside.remove(&ino);
         self.refusals.remove(&ino);
         self.attention.remove(&ino);
     }
@@ -230,6 +235,14 @@ impl Uploads {
         let all: Vec<Ino> = self.when.keys().copied().collect();
         for ino in all {
             self.hasten(ino, Mono(0));
+        }
+    }
+
+    /// Not due until somebody takes it up again.
+    fn lay_aside(&mut self, ino: Ino) {
+        if let Some(due) = self.when.get(&ino) {
+            self.due.remove(&(due.at, ino));
+            self.laid_aside.insert(ino);
         }
     }
 
@@ -267,8 +280,23 @@ impl Drive {
         self.uploads.ready(now).take(OPS_MAX).count() < OPS_MAX
     }
 
+    /// What was held and is not any more is due again.
+    fn take_up(&mut self) {
+        let free: Vec<Ino> = match self.uploads.laid_aside.is_empty() {
+            true => return,
+            false => {
+                self.uploads.laid_aside.iter().filter(|ino| !self.is_held(**ino)).copied().collect()
+            }
+        };
+        for ino in free {
+            self.uploads.laid_aside.remove(&ino);
+            self.touch(ino);
+        }
+    }
+
     /// Starts the next round if one is due.
     pub(crate) fn advance_uploads(&mut self) {
+        self.take_up();
         if !self.can_upload() || self.now.mono < self.uploads.not_before {
             return;
         }
@@ -296,6 +324,7 @@ impl Drive {
 
     /// The nodes of the next round: due ones, oldest first, within the bounds of a commit.
     fn choose(&mut self) -> Vec<Ino> {
+        self.brake();
         let ready: Vec<Ino> = self.uploads.ready(self.now.mono).take(OPS_MAX).collect();
         let mut chosen = Vec::new();
         let mut bytes = 0;
@@ -308,6 +337,10 @@ impl Drive {
                 continue;
             }
             let unsent = inode.content.as_ref().map_or(0, |content| content.dirty.bytes());
+            if self.is_held(ino) {
+                self.uploads.lay_aside(ino);
+                continue;
+            }
             if !chosen.is_empty() && bytes + unsent > STAGE_BYTES {
                 break;
             }

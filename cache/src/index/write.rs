@@ -4,7 +4,9 @@ use super::rows::{GONE, LISTED, PINNED};
 use super::{content_of, get_meta, meta, signed};
 use crate::codec::{self, EncodeError};
 use crate::content::Content;
-use fs_core::{Change, ContentRow, Flight, Ino, Kind, NodeId, NodeRow, RequestId, Rev, Timestamp};
+use fs_core::{
+    Change, ContentRow, Flight, Hold, Ino, Kind, NodeId, NodeRow, RequestId, Rev, Timestamp,
+};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +39,7 @@ struct Group<'a> {
     dropped: BTreeSet<u64>,
     cursor: Option<(Rev, u64)>,
     complete: bool,
+    held: Option<Hold>,
     last_ino: u64,
 }
 
@@ -142,6 +145,7 @@ impl<'a> Group<'a> {
             }
             Change::Cursor { rev, epoch } => self.cursor = Some((*rev, *epoch)),
             Change::Complete => self.complete = true,
+            Change::Held(hold) => self.held = Some(*hold),
             Change::PutFlight(flight) => put_flight(conn, flight)?,
             Change::DropFlight(request) => drop_flight(conn, *request)?,
         }
@@ -185,6 +189,9 @@ impl<'a> Group<'a> {
         }
         if self.complete {
             set_meta(conn, meta::COMPLETE, 1)?;
+        }
+        if let Some(hold) = self.held {
+            set_meta(conn, meta::HELD, hold.bits())?;
         }
         set_meta(conn, meta::LAST_INO, self.last_ino)
     }

@@ -159,6 +159,8 @@ impl LocalStore for MemoryLocal {
             rows: device.rows.values().cloned().collect(),
             flights: device.flights.clone(),
             last_ino: device.last_ino,
+            nodes: device.rows.len() as u64,
+            held: fs_core::Hold::default(),
             last_seq: device.queued,
             repairs: Vec::new(),
         })

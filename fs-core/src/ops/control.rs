@@ -10,6 +10,9 @@ use crate::{
 };
 use alloc::{boxed::Box, format, string::ToString, vec::Vec};
 
+/// Why a change is not sent.
+const HELD: &str =
+    "held, as much is changed at once: `meshdrive approve` sends it, `meshdrive undo` puts it back";
 /// Pending nodes that one answer lists.
 const LIST_MAX: usize = 1_000;
 
@@ -55,6 +58,13 @@ impl Drive {
             }
             Command::PendingList => Answer::Pending(self.list_pending()),
             Command::Conflicts => Answer::Conflicts(self.open_conflicts()?),
+            Command::Approve => Answer::Counted(self.approve()),
+            Command::UndoRemovals => Answer::Counted(self.undo_removals()),
+            Command::Held => Answer::Held(self.held_items()),
+            Command::PutBack { ino, rev, size, mtime } => {
+                self.put_back(*ino, *rev, (*size, *mtime))?;
+                Answer::Done
+            }
             Command::Resolve(path, keep) => {
                 let ino = self.resolve(path)?;
                 self.resolve_conflict(ino, *keep)?;
@@ -78,6 +88,7 @@ impl Drive {
     }
 
     fn status(&self) -> Status {
+        let held = self.held_count();
         let weight = self.tree.weight();
         let pending = self.tree.pending();
         let unsent = |ino: &Ino| {
@@ -123,6 +134,8 @@ impl Drive {
                 + self.pins.missing().iter().filter_map(missing).sum::<u64>(),
             fetching: self.hydration.fetches() as u64,
             open_handles: self.handles.len() as u64,
+            held_removals: held.removals,
+            held_rewrites: held.rewrites,
             conflicts: self.tree.marked().len() as u64,
         }
     }
@@ -135,6 +148,8 @@ impl Drive {
         let missing: u64 = gaps.iter().map(Range::len).sum();
         let state = if let Some(why) = self.uploads.attention(row.ino) {
             FileState::Attention(why.to_string())
+        } else if self.is_held(row.ino) {
+            FileState::Attention(HELD.to_string())
         } else if self.uploads.is_sending(row.ino) {
             FileState::Uploading
         } else if !row.pending.is_none() {

@@ -207,7 +207,12 @@ impl Device {
             Cloud::Connect => Outcome::Connected(if lost {
                 Err(offline())
             } else {
-                Ok(DriveInfo { epoch: 7, head: store.head(), used_bytes: 0, quota_bytes: None })
+                Ok(DriveInfo {
+                    epoch: store.epoch,
+                    head: store.head(),
+                    used_bytes: 0,
+                    quota_bytes: None,
+                })
             }),
             Cloud::Children { dir, after } => Outcome::Page(if lost {
                 Err(offline())

@@ -9,6 +9,8 @@ mod workload;
 mod world;
 
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod pair;

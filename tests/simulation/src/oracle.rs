@@ -104,13 +104,17 @@ pub(crate) fn nothing_lost(user: &User, store: &Store, number: usize) -> Result<
 /// One device is never in conflict with itself, and no name says twice that it is a copy.
 pub(crate) fn conflict_names<'a>(
     paths: impl Iterator<Item = &'a Vec<u8>>,
-    devices: usize,
+    alone: bool,
 ) -> Result<(), String> {
     for path in paths {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         let tags = name.windows(10).filter(|window| window == b" (conflict").count();
-        if tags > 1 || tags > 0 && devices == 1 {
-            return Err(format!("{devices} devices, and yet: {}", path.escape_ascii()));
+        if tags > 1 || tags > 0 && alone {
+            return Err(format!(
+                "a conflict of {}: {}",
+                if alone { "one device" } else { "a conflict" },
+                path.escape_ascii()
+            ));
         }
     }
     Ok(())

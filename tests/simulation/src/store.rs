@@ -5,7 +5,7 @@ use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, Flight, Group, GroupOutcome, Kind, Name, NodeId,
     Op, Page, RemoteCommit, RemoteNode, RequestId, Rev,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone)]
 pub(crate) struct Node {
@@ -31,6 +31,9 @@ pub(crate) struct Store {
     broken: Option<String>,
     /// Why nothing is taken at present.
     pub(crate) refuse: Option<CloudErrorKind>,
+    pub(crate) epoch: u64,
+    /// Nodes that listings leave out.
+    hidden: BTreeSet<NodeId>,
 }
 
 const PAGE: usize = 3;
@@ -47,6 +50,8 @@ impl Store {
             outcomes: BTreeMap::new(),
             broken: None,
             refuse: None,
+            epoch: 7,
+            hidden: BTreeSet::new(),
         }
     }
 
@@ -70,6 +75,25 @@ impl Store {
         self.nodes.values().filter(|node| node.state.live).map(|node| self.shown(node))
     }
 
+    /// Leaves nodes out of listings from now on; says how many.
+    #[cfg(test)]
+    pub(crate) fn hide(&mut self, which: impl Fn(&RemoteNode) -> bool) -> usize {
+        self.hidden = self.live().filter(which).map(|node| node.id).collect();
+        self.hidden.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn show(&mut self) {
+        self.hidden.clear();
+    }
+
+    /// Gives nodes of one name what a device shows when it cannot open a record; says how many.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self, name: &[u8], shown: Name) -> usize {
+        let spoilt = self.nodes.values_mut().filter(|node| node.state.name.as_bytes() == name);
+        spoilt.map(|node| node.state.name = shown.clone()).count()
+    }
+
     /// Forgets what is in the trash for good.
     #[cfg(test)]
     pub(crate) fn purge(&mut self) {
@@ -82,7 +106,8 @@ impl Store {
     }
 
     pub(crate) fn children(&self, dir: NodeId, after: Option<&[u8]>) -> Page {
-        let nodes = self.live().filter(|node| node.parent == dir);
+        let shown = |node: &RemoteNode| node.parent == dir && !self.hidden.contains(&node.id);
+        let nodes = self.live().filter(shown);
         self.page(nodes.map(|node| (0, node)).collect(), after)
     }
 
@@ -90,7 +115,8 @@ impl Store {
     pub(crate) fn snapshot(&self, after: Option<&[u8]>) -> Page {
         let rev = after.map_or(self.head().0, |cursor| u64::from(cursor[0]));
         let past = Store { nodes: self.trees[rev as usize].clone(), ..self.clone_tree() };
-        let nodes = past.live().map(|node| (past.depth(node.id), node)).collect();
+        let shown = past.live().filter(|node| !self.hidden.contains(&node.id));
+        let nodes = shown.map(|node| (past.depth(node.id), node)).collect();
         let mut page = self.page(nodes, after.map(|cursor| &cursor[1..]));
         page.rev = Rev(rev);
         page.next = page.next.map(|key| [&[rev as u8], key.as_slice()].concat());
@@ -177,6 +203,8 @@ impl Store {
             outcomes: BTreeMap::new(),
             broken: None,
             refuse: None,
+            epoch: self.epoch,
+            hidden: BTreeSet::new(),
         }
     }
 

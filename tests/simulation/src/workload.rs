@@ -75,6 +75,8 @@ pub(crate) struct User {
     pub(crate) second: Vec<(Ino, HandleId)>,
     /// What a kernel would not have taken.
     pub(crate) broken: Option<String>,
+    /// Somebody has brought back what was removed, maybe beside what has its name now.
+    pub(crate) undid: bool,
     /// A save that takes several steps.
     pub(crate) save: Option<saves::Save>,
     /// Saves as editors do, writes what others write too, and decides conflicts.

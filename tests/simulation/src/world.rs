@@ -6,8 +6,8 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::workload::{Asked, User, act, ask, listen};
 use fs_core::{
-    Attr, ContentRef, DirEntry, Event, HandleId, Ino, Kind, Limits, OpenFlags, Request, Response,
-    Rev,
+    Attr, Command, ContentRef, DirEntry, Event, HandleId, Ino, Kind, Limits, OpenFlags, Pending,
+    Request, Response, Rev,
 };
 use std::collections::BTreeMap;
 
@@ -97,6 +97,9 @@ impl World {
             settle_ms: 50,
             passthrough_min: 64,
             idle_nodes: if random.chance(50) { 4 } else { 10_000 },
+            mass_percent: if saves { 30 } else { 0 },
+            mass_least: 3,
+            mass_window_ms: 1_000,
             held_nodes: if small { 3 } else { 10_000 },
             ..Limits::default()
         };
@@ -126,6 +129,10 @@ impl World {
 
     fn step(&mut self, number: usize) -> Result<(), String> {
         let device = &mut self.devices[number];
+        if self.users[number].saves && self.random.chance(1) {
+            look_at_held(device, &mut self.users[number], &self.store, &mut self.random);
+            return Ok(());
+        }
         match self.random.below(1_000) {
             0..350 => act(device, &mut self.users[number], &mut self.random),
             350..880 => {
@@ -182,7 +189,7 @@ impl World {
             device.handle(Event::Link(true));
             device.flights.push(InFlight::Hint(self.store.head()));
         }
-        for step in 0..REST_STEPS {
+        for _ in 0..REST_STEPS {
             let mut idle = true;
             for number in 0..self.devices.len() {
                 self.close_files(number);
@@ -193,6 +200,10 @@ impl World {
                     device.complete(index, &mut self.store, &mut self.random, true);
                 } else if !is_settled(device, self.store.head()) {
                     idle = false;
+                    if self.users[number].saves && self.random.chance(20) {
+                        let approve = Request::Control(Command::Approve);
+                        ask(device, &mut self.users[number], approve, Asked::Other);
+                    }
                     device.tick();
                 }
                 self.after(number)?;
@@ -200,7 +211,6 @@ impl World {
             if idle {
                 return Ok(());
             }
-            let _ = step;
         }
         let device = self.devices.iter().find(|device| !is_settled(device, self.store.head()));
         Err(format!("the world does not come to rest: {:?}", device.map(describe)))
@@ -234,7 +244,8 @@ impl World {
             let shown = tree.iter().map(|(path, attr)| (path.clone(), oracle::seen(attr)));
             oracle::converged(&shown.collect(), &self.store, &self.devices[number])?;
             self.read_everything(number, &tree)?;
-            oracle::conflict_names(tree.keys(), self.devices.len())?;
+            let alone = self.devices.len() == 1 && !self.users[number].undid;
+            oracle::conflict_names(tree.keys(), alone)?;
             self.report.twins += self.devices[number].twins;
             oracle::bounded(&self.devices[number], self.devices[number].quota())?;
         }
@@ -358,6 +369,23 @@ impl World {
             }
         }
         Err("a request without an answer".to_string())
+    }
+}
+
+/// Somebody lets go of what is held, or takes it back.
+fn look_at_held(device: &mut Device, user: &mut User, store: &Store, random: &mut Random) {
+    let mut commands = vec![Command::Approve, Command::UndoRemovals];
+    let rewritten = device.drive.nodes().filter(|(row, _)| row.pending.has(Pending::CONTENT));
+    for (row, _) in rewritten {
+        let content = ContentRef { id: row.id, rev: row.content_rev };
+        if let Some(version) = store.versions.get(&content) {
+            let (size, mtime) = (version.bytes.len() as u64, row.attrs.mtime);
+            commands.push(Command::PutBack { ino: row.ino, rev: row.content_rev, size, mtime });
+        }
+    }
+    if let Some(command) = random.pick(&commands).cloned() {
+        user.undid |= command == Command::UndoRemovals;
+        ask(device, user, Request::Control(command), Asked::Other);
     }
 }
 
