@@ -130,6 +130,11 @@ pub(crate) fn measure(metadata: &Metadata, writers: bool) -> Measure {
     }
 }
 
+/// Gives a file the time of modification that no unseen write gives it ([`Measure::UNWRITTEN`]).
+pub(crate) fn unwritten(file: &File) -> io::Result<()> {
+    file.set_modified(std::time::UNIX_EPOCH)
+}
+
 /// Whether anybody has the file open for writing, or mapped so that it can be written. A lease for
 /// reading is only granted when nobody has (fcntl(2), `F_SETLEASE`); it is given back at once. `file`
 /// must be open for reading only. True where there are no leases.

@@ -2,7 +2,7 @@
 
 use crate::{
     config::ServerConfig,
-    db::{Db, drives::Device},
+    db::{Db, chunks::Lease, drives::Device},
     hints::Hints,
     ids::{Hash, Id},
     metrics::Metrics,
@@ -10,7 +10,9 @@ use crate::{
     problem::Problem,
     rate::{CodeTries, RequestRate},
     setup::SetupCode,
+    upkeep::Upkeep,
 };
+use protocol::operator::{Collection, Scrub};
 use std::{
     collections::HashMap,
     fs::File,
@@ -28,8 +30,9 @@ pub(crate) struct App {
     pub(crate) config: ServerConfig,
     /// Keeps other stores away from the data directory.
     pub(crate) lock: File,
-    pub(crate) db: Db,
-    pub(crate) packs: Packs,
+    pub(crate) db: Arc<Db>,
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) hints: Hints,
     pub(crate) setup: SetupCode,
     pub(crate) rate: RequestRate,
@@ -52,7 +55,9 @@ impl App {
         packs: Packs,
         setup: SetupCode,
     ) -> App {
+        let (db, packs) = (Arc::new(db), Arc::new(packs));
         App {
+            upkeep: Upkeep::new(db.clone(), packs.clone(), config.keep),
             hints: Hints::default(),
             rate: RequestRate::new(&config.rates),
             code_tries: CodeTries::new(&config.rates),
@@ -69,6 +74,29 @@ impl App {
             packs,
             setup,
         }
+    }
+}
+
+impl App {
+    /// The lease of chunks that somebody is about to name in a commit.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease::new(self.db.age(), self.config.keep.lease)
+    }
+
+    /// Lets go of what has had its time, and counts it.
+    pub(crate) async fn collect(&self, dry_run: bool) -> Result<Collection, Problem> {
+        let done = self.upkeep.collect(dry_run).await?;
+        if !dry_run {
+            self.metrics.upkeep.collected(&done);
+        }
+        Ok(done)
+    }
+
+    /// Reads everything back, and counts what is bad.
+    pub(crate) async fn scrub(&self) -> Result<Scrub, Problem> {
+        let done = self.upkeep.scrub().await?;
+        self.metrics.upkeep.scrubbed(&done);
+        Ok(done)
     }
 }
 
@@ -89,6 +117,11 @@ impl Tokens {
             known.clear();
         }
         known.insert(token, device);
+    }
+
+    /// Asks the database about this token from now on.
+    pub(crate) fn forget(&self, token: &Hash) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(token);
     }
 }
 

@@ -163,6 +163,8 @@ fn waits(request: &Request) -> bool {
             | Request::Untrash(_)
             | Request::Versions { .. }
             | Request::Trash
+            | Request::Log(_)
+            | Request::EmptyTrash { .. }
             | Request::Restore { .. }
             | Request::Conflicts
             | Request::Resolve { .. }
@@ -178,6 +180,7 @@ fn repeats(request: &Request) -> bool {
             | Request::Untrash(_)
             | Request::Restore { .. }
             | Request::Resolve { .. }
+            | Request::EmptyTrash { .. }
             | Request::Restart { .. }
     )
 }

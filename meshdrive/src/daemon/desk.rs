@@ -1,6 +1,6 @@
 //! Answers the control socket.
 
-use super::{conflicts, convert, drive::Drive, history, socket::Clerk};
+use super::{activity, conflicts, convert, drive::Drive, history, socket::Clerk};
 use crate::{mounts, render::sentence};
 use fs_core::{Answer, Command, FsError, Response};
 use protocol::control::{
@@ -56,6 +56,8 @@ impl Clerk for Desk {
             Request::Conflicts => conflicts::list(drive).await,
             Request::Resolve { path, keep } => conflicts::resolve(drive, &path, keep).await,
             Request::MergeBase { path } => conflicts::merge_base(drive, &path).await,
+            Request::EmptyTrash { ids } => activity::empty(drive, &ids).await,
+            Request::Log(query) => activity::log(drive, &query).await,
             Request::Unmount(ask) => unmount(&self.0, ask).await,
             Request::Restart { if_changed } => restart(drive, if_changed).await,
         }

@@ -29,8 +29,24 @@ pub(super) async fn query(
 ) -> Result<Response, Problem> {
     let idle = app.config.bounds.body_idle_timeout;
     let ask: wire::ChunkQuery = body::decode(request, BODY_BYTES, idle).await?;
-    let present =
-        app.db.read(move |conn| chunks::presence_of(conn, device.drive, &ask.chunks)).await?;
+    let (drive, lease) = (device.drive, app.lease());
+    let (ask, (mut present, short)) = app
+        .db
+        .read(move |conn| {
+            let found = chunks::presence_of(conn, drive, &ask.chunks, lease)?;
+            Ok((ask, found))
+        })
+        .await?;
+    if !short.is_empty() {
+        // Who hears that a chunk is here will name it: it must not go meanwhile.
+        present = app
+            .db
+            .write(move |conn| {
+                chunks::lease(conn, drive, short.into_iter(), lease)?;
+                Ok(chunks::presence_of(conn, drive, &ask.chunks, lease)?.0)
+            })
+            .await?;
+    }
     Ok(form.encode(&wire::ChunkPresence { present }))
 }
 
@@ -54,6 +70,10 @@ pub(super) async fn read(
     let kind = HeaderValue::from_static("application/vnd.meshdrive.frames");
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(frames.stream())).into_response())
 }
+
+/// Largest first chunk, in bytes, that comes along with a version of several: as large as a page of a
+/// manifest, without which nothing else of such a file can be asked for.
+const FIRST_OF_MANY_BYTES: usize = 8 << 10;
 
 pub(super) async fn content(
     State(app): State<Arc<App>>,
@@ -79,8 +99,9 @@ pub(super) async fn content(
                 let mut content = found;
                 if ask.with_bytes
                     && let Some(content) = &mut content
-                    && let [only] = content.refs[..]
-                    && let Some(place) = chunks::find(conn, device.drive, &only)?
+                    && let [first, others @ ..] = &content.refs[..]
+                    && let Some(place) = chunks::find(conn, device.drive, first)?
+                    && (others.is_empty() || place.len as usize <= FIRST_OF_MANY_BYTES)
                     && place.len as usize <= room
                     && let Ok(chunk) = reader.whole(&place)
                 {

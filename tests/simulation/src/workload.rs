@@ -376,7 +376,8 @@ pub(crate) fn write_at(
     let token = user.stamp(&mut data);
     user.forget_tokens(ino, offset, offset + data.len() as u64);
     user.busy.insert(ino);
-    let request = Request::Write { ino, handle, offset, data: Bytes::from(data.clone()) };
+    let bytes = Bytes::from(data.clone());
+    let request = Request::Write { ino, handle, offset, data: bytes, strip: false };
     (request, Asked::Write { ino, offset, token, data })
 }
 
