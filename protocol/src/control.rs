@@ -76,6 +76,12 @@ pub enum Request {
         path: PathText,
         keep: Keep,
     },
+    /// Send what is held.
+    Approve,
+    /// Take back what is held.
+    UndoHeld,
+    /// Take back what a device has changed.
+    UndoDevice(UndoDevice),
     /// What a three-way merge of that conflict needs.
     MergeBase {
         path: PathText,
@@ -151,6 +157,10 @@ pub enum Reply {
     Restored(Vec<PathText>),
     Conflicts(Vec<ConflictReport>),
     MergeBase(MergeBase),
+    Counted {
+        changes: u64,
+    },
+    Undone(UndoReport),
     Emptied {
         nodes: u64,
     },
@@ -219,6 +229,11 @@ pub struct DriveStatus {
     pub fetching: u64,
     pub open_handles: u64,
     pub conflicts: u64,
+    /// Removals and rewrites that wait for `approve` or `undo`: too many at once.
+    #[serde(default)]
+    pub held_removals: u64,
+    #[serde(default)]
+    pub held_rewrites: u64,
     /// The kernel reads and writes whole local files by itself; `passthrough_off`: why not.
     #[serde(default)]
     pub passthrough: bool,
@@ -296,6 +311,35 @@ pub struct TrashItem {
     pub modified_ns: i64,
     /// The rev of its removal.
     pub removed_rev: u64,
+}
+
+/// What to take back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UndoDevice {
+    /// Its name, or its id (32 hexadecimal digits).
+    pub device: String,
+    /// Nanoseconds since 1970, by the store's clock.
+    pub since_ns: i64,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What an undo did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct UndoReport {
+    pub dry_run: bool,
+    /// Nodes that came back from the trash, went into it, were moved or renamed back or got their
+    /// attributes back, and files that got their former content.
+    pub restored: u64,
+    pub removed: u64,
+    pub moved: u64,
+    pub contents: u64,
+    /// Names of those nodes, at most 1,000.
+    pub names: Vec<PathText>,
+    /// The commits that did it.
+    pub revs: Vec<u64>,
+    /// What could not be taken back, and why.
+    pub failed: Vec<String>,
 }
 
 /// Which side of a conflict stays under the file's name.

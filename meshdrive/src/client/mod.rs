@@ -169,6 +169,8 @@ fn waits(request: &Request) -> bool {
             | Request::Conflicts
             | Request::Resolve { .. }
             | Request::MergeBase { .. }
+            | Request::UndoHeld
+            | Request::UndoDevice(_)
     )
 }
 
@@ -181,6 +183,7 @@ fn repeats(request: &Request) -> bool {
             | Request::Restore { .. }
             | Request::Resolve { .. }
             | Request::EmptyTrash { .. }
+            | Request::UndoDevice(_)
             | Request::Restart { .. }
     )
 }

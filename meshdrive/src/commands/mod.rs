@@ -19,6 +19,7 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod sync;
 pub(crate) mod trash;
+pub(crate) mod undo;
 pub(crate) mod unmount;
 pub(crate) mod versions;
 
@@ -69,6 +70,8 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
         Verb::Restore(args) => wait(restore::run(&app, args))?,
         Verb::Conflicts(args) => wait(conflicts::run(&app, args))?,
         Verb::Resolve(args) => wait(resolve::run(&app, args))?,
+        Verb::Approve(args) => wait(undo::approve(&app, args))?,
+        Verb::Undo(args) => wait(undo::run(&app, args))?,
         Verb::Trash(verb) => wait(trash::run(&app, verb))?,
         Verb::Log(args) => wait(log::run(&app, args))?,
         Verb::Devices(args) => wait(devices::run(&app, args))?,

@@ -14,6 +14,7 @@ mod memory;
 pub(crate) mod ready;
 mod socket;
 mod stop;
+mod undo;
 mod watch;
 
 use crate::{
@@ -280,6 +281,9 @@ fn limits(config: &Config) -> fs_core::Limits {
         disk_floor: config.cache.floor.0,
         read_deadline_ms: config.read.deadline.millis(),
         offline_deadline_ms: config.read.offline_deadline.millis(),
+        mass_percent: config.brake.share,
+        mass_least: config.brake.least,
+        mass_window_ms: config.brake.window.millis(),
         settle_ms: config.upload.settle.millis(),
         owner,
         ..fs_core::Limits::default()

@@ -150,7 +150,8 @@ impl Pair {
             }
         };
         let data = Bytes::copy_from_slice(bytes);
-        let written = self.ask(number, Request::Write { ino, handle, offset: 0, data });
+        let written =
+            self.ask(number, Request::Write { ino, handle, offset: 0, data, strip: false });
         assert_eq!(written, Ok(Response::Written(bytes.len() as u32)));
         self.done(number, Request::Release { ino, handle });
     }
@@ -224,7 +225,7 @@ impl Pair {
     pub(crate) fn xattr(&mut self, number: usize, path: &str, name: &str) -> Option<Vec<u8>> {
         let ino = self.find(number, path).expect("is there");
         let name = name.as_bytes().to_vec();
-        match self.ask(number, Request::Getxattr { ino, name }) {
+        match self.ask(number, Request::Getxattr { ino, name, uid: 0 }) {
             Ok(Response::Xattr(value)) => Some(value),
             Err(FsError::NoAttribute) => None,
             other => panic!("{other:?}"),

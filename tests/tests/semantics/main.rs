@@ -7,6 +7,7 @@ mod conflicts;
 mod decide;
 mod deletes;
 mod devices;
+mod held;
 mod links;
 mod local;
 mod network;
