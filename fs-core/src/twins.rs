@@ -110,13 +110,12 @@ impl Drive {
         let size = row.size;
         let is_whole = inode.absent(Range::new(0, size)).is_empty() && !inode.is_changing();
         let is_known = is_whole && !self.passthrough.is_blind(row.ino);
-        (row.kind == Kind::File && size == remote.size && size <= COMPARED_BYTES && is_known).then(
-            || Twin {
+        (row.kind == Kind::File && size == remote.size && size <= COMPARED_BYTES && is_known)
+            .then_some(Twin {
                 ino: row.ino,
                 generation: inode.generation,
                 version: ContentRef { id: remote.id, rev: remote.content_rev },
-            },
-        )
+            })
     }
 
     /// The file that was made here under the name of one that the cloud has.
