@@ -14,7 +14,7 @@ use crate::{
 };
 use protocol::operator::{Collection, Scrub};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -43,6 +43,8 @@ pub(crate) struct App {
     pub(crate) streams: Places,
     pub(crate) in_work: Semaphore,
     pub(crate) pack_checks: Semaphore,
+    /// Devices that were sent away since the start: their feeds end.
+    pub(crate) revoked: watch::Sender<HashSet<Id>>,
     /// True when the store is stopping: streams end.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -67,6 +69,7 @@ impl App {
             streams: Places::default(),
             in_work: Semaphore::new(config.bounds.requests_in_work),
             pack_checks: Semaphore::new(CHECKED_AT_ONCE),
+            revoked: watch::Sender::default(),
             stopping: watch::Sender::new(false),
             config,
             lock,

@@ -96,10 +96,7 @@ impl Tree {
                 Ok(Response::Done)
             }
             Request::Getattr { ino } => Ok(Response::Attr(self.attr(*ino)?)),
-            Request::Readlink { ino } => match self.node(*ino)?.remote.kind {
-                Kind::Symlink => Ok(Response::Target(self.node(*ino)?.remote.attrs.target.clone())),
-                _ => Err(FsError::Invalid.into()),
-            },
+            Request::Readlink { ino } => self.readlink(*ino),
             Request::Open { ino, flags } => {
                 if flags.write || flags.truncate {
                     return Err(FsError::ReadOnly.into());
@@ -129,28 +126,38 @@ impl Tree {
                 Ok(Response::Done)
             }
             Request::Getxattr { ino, name, .. } => {
-                let xattrs = self.nodes.get(ino).map(|node| &node.remote.attrs.xattrs);
-                let found = xattrs.and_then(|xattrs| xattrs.get(name));
+                let found = self.nodes.get(ino).and_then(|node| node.remote.attrs.xattrs.get(name));
                 Ok(Response::Xattr(found.ok_or(FsError::NoAttribute)?.clone()))
             }
-            Request::Listxattr { ino } => {
-                let xattrs = self.nodes.get(ino).map(|node| &node.remote.attrs.xattrs);
-                let names = xattrs.into_iter().flat_map(|xattrs| xattrs.keys());
-                Ok(Response::XattrNames(
-                    names.flat_map(|name| [&name[..], b"\0"].concat()).collect(),
-                ))
-            }
-            Request::Seek { ino, offset, hole, .. } => {
-                let size = self.node(*ino)?.remote.size;
-                match (*offset < size, hole) {
-                    (false, _) => Err(FsError::NoData.into()),
-                    (true, true) => Ok(Response::Offset(size)),
-                    (true, false) => Ok(Response::Offset(*offset)),
-                }
-            }
+            Request::Listxattr { ino } => Ok(Response::XattrNames(self.xattr_names(*ino))),
+            Request::Seek { ino, offset, hole, .. } => self.seek(*ino, *offset, *hole),
             // The kernel copies by reading then.
             Request::Copy { to, .. } if !is_past(to.0) => Err(FsError::Unsupported.into()),
             _ => Err(FsError::ReadOnly.into()),
+        }
+    }
+
+    fn readlink(&self, ino: Ino) -> Step<Response> {
+        let remote = &self.node(ino)?.remote;
+        match remote.kind {
+            Kind::Symlink => Ok(Response::Target(remote.attrs.target.clone())),
+            _ => Err(FsError::Invalid.into()),
+        }
+    }
+
+    fn xattr_names(&self, ino: Ino) -> Vec<u8> {
+        let xattrs = self.nodes.get(&ino).map(|node| &node.remote.attrs.xattrs);
+        let names = xattrs.into_iter().flat_map(|xattrs| xattrs.keys());
+        names.flat_map(|name| [&name[..], b"\0"].concat()).collect()
+    }
+
+    /// All of a file counts as data.
+    fn seek(&self, ino: Ino, offset: u64, hole: bool) -> Step<Response> {
+        let size = self.node(ino)?.remote.size;
+        match (offset < size, hole) {
+            (false, _) => Err(FsError::NoData.into()),
+            (true, true) => Ok(Response::Offset(size)),
+            (true, false) => Ok(Response::Offset(offset)),
         }
     }
 

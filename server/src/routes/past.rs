@@ -92,8 +92,7 @@ pub(super) async fn devices(
     Ok(form.encode(&list))
 }
 
-/// Any device of a drive may send any other away, also itself. Feeds of the device that are open go
-/// on until they are asked for anew; they carry nothing but numbers.
+/// Any device of a drive may send any other away, also itself. Its feeds end at once.
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Caller(device): Caller,
@@ -106,6 +105,9 @@ pub(super) async fn revoke(
         .await?
         .ok_or_else(|| Problem::not_found("the drive has no such device"))?;
     app.tokens.forget(&token);
+    app.revoked.send_modify(|gone| {
+        gone.insert(other);
+    });
     Ok(StatusCode::NO_CONTENT)
 }
 
