@@ -112,6 +112,7 @@ impl Device {
                 }
             }
             Change::Cursor { rev, epoch } => self.cursor = (rev, epoch),
+            Change::Held(_) => {}
             Change::Complete => self.complete = true,
             Change::PutFlight(flight) => {
                 self.flights.retain(|old| old.request != flight.request);
