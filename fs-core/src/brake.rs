@@ -147,7 +147,7 @@ impl Drive {
 
     /// Looks whether too much is about to be sent, before a round is chosen.
     pub(crate) fn brake(&mut self) {
-        let pending = self.tree.drastic();
+        let pending = self.tree.drastic;
         let window = self.limits.mass_window_ms.saturating_mul(1_000_000);
         let from = Mono(self.now.mono.0.saturating_sub(window));
         let sent = self.brake.sent_since(from);
@@ -191,6 +191,20 @@ impl Drive {
             None => false,
         };
         held && !self.brake.approved.contains(&ino) && !self.uploads.is_sending(ino)
+    }
+
+    /// What was held and is not any more is due again.
+    pub(crate) fn take_up(&mut self) {
+        let free: Vec<Ino> = match self.uploads.laid_aside.is_empty() {
+            true => return,
+            false => {
+                self.uploads.laid_aside.iter().filter(|ino| !self.is_held(**ino)).copied().collect()
+            }
+        };
+        for ino in free {
+            self.uploads.laid_aside.remove(&ino);
+            self.touch(ino);
+        }
     }
 
     fn held(&self) -> Vec<Ino> {

@@ -84,9 +84,23 @@ impl Drive {
         self.put(row);
     }
 
+    /// The feed does not explain the refusal: most likely something in the cloud that this device
+    /// does not see has the name. Ours gets another one.
+    pub(crate) fn rename_refused(&mut self, ino: Ino) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        let placing = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
+        let (parent, name) = (inode.row.parent, inode.row.name.clone());
+        if inode.row.pending.has(placing) && parent != Ino::NONE {
+            let other = self.conflict_name(parent, &name);
+            self.invalidate(crate::Stale::Entry { parent, name });
+            self.invalidate(crate::Stale::Attrs(parent));
+            self.place(ino, parent, &other);
+        }
+    }
+
     /// The open conflicts that this device knows of.
     pub(crate) fn open_conflicts(&self) -> Step<Vec<OpenConflict>> {
-        let marked = self.tree.marked().iter().filter_map(|ino| self.tree.get(*ino));
+        let marked = self.tree.marked.iter().filter_map(|ino| self.tree.get(*ino));
         marked.filter_map(|inode| self.open_conflict(inode).transpose()).collect()
     }
 

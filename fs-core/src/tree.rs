@@ -193,9 +193,9 @@ pub(crate) struct Tree {
     cached: BTreeSet<Ino>,
     tombstones: BTreeSet<Ino>,
     /// Conflict copies.
-    marked: BTreeSet<Ino>,
+    pub(crate) marked: BTreeSet<Ino>,
     /// Pending removals and rewrites.
-    drastic: Count,
+    pub(crate) drastic: Count,
     weight: Weight,
     /// Inodes dropped since some load was started; its answer may still name them.
     dropped: BTreeSet<Ino>,
@@ -242,14 +242,6 @@ impl Tree {
 
     pub(crate) fn cached(&self) -> &BTreeSet<Ino> {
         &self.cached
-    }
-
-    pub(crate) fn drastic(&self) -> Count {
-        self.drastic
-    }
-
-    pub(crate) fn marked(&self) -> &BTreeSet<Ino> {
-        &self.marked
     }
 
     pub(crate) fn tombstones(&self) -> &BTreeSet<Ino> {

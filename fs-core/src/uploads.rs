@@ -97,7 +97,7 @@ pub(crate) struct Uploads {
     resend: VecDeque<Flight>,
     not_before: Mono,
     /// Pending and not due: held.
-    laid_aside: BTreeSet<Ino>,
+    pub(crate) laid_aside: BTreeSet<Ino>,
     /// Rounds with room left wait until then for more.
     pub(crate) gather_until: Mono,
     /// When it was last looked whether a commit would be full.
@@ -278,20 +278,6 @@ impl Drive {
         }
         self.uploads.counted = now;
         self.uploads.ready(now).take(OPS_MAX).count() < OPS_MAX
-    }
-
-    /// What was held and is not any more is due again.
-    fn take_up(&mut self) {
-        let free: Vec<Ino> = match self.uploads.laid_aside.is_empty() {
-            true => return,
-            false => {
-                self.uploads.laid_aside.iter().filter(|ino| !self.is_held(**ino)).copied().collect()
-            }
-        };
-        for ino in free {
-            self.uploads.laid_aside.remove(&ino);
-            self.touch(ino);
-        }
     }
 
     /// Starts the next round if one is due.
@@ -596,20 +582,6 @@ impl Drive {
         }
         let wait = self.limits.settle_ms.max(50) << count;
         self.uploads.defer(ino, self.now.mono.plus_millis(wait));
-    }
-
-    /// The feed does not explain the refusal: most likely something in the cloud that this device
-    /// does not see has the name. Ours gets another one.
-    fn rename_refused(&mut self, ino: Ino) {
-        let Some(inode) = self.tree.get(ino) else { return };
-        let placing = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
-        let (parent, name) = (inode.row.parent, inode.row.name.clone());
-        if inode.row.pending.has(placing) && parent != Ino::NONE {
-            let other = self.conflict_name(parent, &name);
-            self.invalidate(crate::Stale::Entry { parent, name });
-            self.invalidate(crate::Stale::Attrs(parent));
-            self.place(ino, parent, &other);
-        }
     }
 
     /// Sends again what failed for lack of a connection.

@@ -136,7 +136,7 @@ impl Drive {
             open_handles: self.handles.len() as u64,
             held_removals: held.removals,
             held_rewrites: held.rewrites,
-            conflicts: self.tree.marked().len() as u64,
+            conflicts: self.tree.marked.len() as u64,
         }
     }
 

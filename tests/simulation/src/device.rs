@@ -242,34 +242,40 @@ impl Device {
             Cloud::Same { ino, content, size } => Outcome::Same(if lost {
                 Err(offline())
             } else {
-                let here = self.disk.read(*ino, fs_core::Range::new(0, *size));
-                let same = store.fetch(*content).map(|there| there == here);
-                self.twins += u64::from(same == Ok(true));
-                same
+                self.compare(*ino, *content, *size, store)
             }),
-            Cloud::Stage(items) if store.refuse.is_some() => {
-                let kind = store.refuse.unwrap_or(CloudErrorKind::Retry);
-                let error = || CloudError::new(kind, "simulated: refused");
-                Outcome::Staged(items.iter().map(|_| Err(error())).collect())
-            }
-            Cloud::Stage(items) => Outcome::Staged(
-                items
-                    .iter()
-                    .map(|item| if lost { Err(offline()) } else { self.stage(item, store) })
-                    .collect(),
-            ),
+            Cloud::Stage(items) => Outcome::Staged(self.stage_all(items, store, lost)),
             Cloud::Commit(flight) => {
-                if lost_before {
-                    return Outcome::Committed(Err(offline()));
-                }
-                if let Some(kind) = store.refuse {
-                    let error = CloudError::new(kind, "simulated: refused");
-                    return Outcome::Committed(Err(error));
-                }
-                let outcomes = store.commit(flight);
-                Outcome::Committed(if lost_after { Err(offline()) } else { Ok(outcomes) })
+                Outcome::Committed(commit(flight, store, (lost_before, lost_after)))
             }
         }
+    }
+
+    fn compare(
+        &mut self,
+        ino: fs_core::Ino,
+        content: fs_core::ContentRef,
+        size: u64,
+        store: &Store,
+    ) -> Result<bool, CloudError> {
+        let here = self.disk.read(ino, fs_core::Range::new(0, size));
+        let same = store.fetch(content).map(|there| there == here);
+        self.twins += u64::from(same == Ok(true));
+        same
+    }
+
+    fn stage_all(
+        &self,
+        items: &[StageItem],
+        store: &Store,
+        lost: bool,
+    ) -> Vec<Result<Draft, CloudError>> {
+        let refused = store.refuse.or(lost.then_some(CloudErrorKind::Offline));
+        let one = |item| match refused {
+            Some(kind) => Err(CloudError::new(kind, "simulated: refused or not reachable")),
+            None => self.stage(item, store),
+        };
+        items.iter().map(one).collect()
     }
 
     /// The bytes of a file as staging puts them together: dirty ones from here, the base's from
@@ -316,4 +322,20 @@ impl Device {
         }
         self.handle(Event::Tick);
     }
+}
+
+fn commit(
+    flight: &fs_core::Flight,
+    store: &mut Store,
+    (lost_before, lost_after): (bool, bool),
+) -> Result<Vec<fs_core::GroupOutcome>, CloudError> {
+    let offline = || CloudError::new(CloudErrorKind::Offline, "simulated: not reachable");
+    if lost_before {
+        return Err(offline());
+    }
+    if let Some(kind) = store.refuse {
+        return Err(CloudError::new(kind, "simulated: refused"));
+    }
+    let outcomes = store.commit(flight);
+    if lost_after { Err(offline()) } else { Ok(outcomes) }
 }

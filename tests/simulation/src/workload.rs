@@ -180,22 +180,36 @@ fn child(device: &Device, parent: Ino, name: &Name) -> Option<Ino> {
     nodes.find(|(row, _)| row.parent == parent && row.name == *name).map(|(row, _)| row.ino)
 }
 
+/// Copies, or makes a hard link. Says whether it was its turn.
+fn link(
+    device: &mut Device,
+    user: &mut User,
+    random: &mut Random,
+    (dir, file): (Ino, Option<Ino>),
+) -> bool {
+    if random.chance(6) {
+        if let Some((request, asked)) = copy(user, random) {
+            ask(device, user, request, asked);
+        }
+        return true;
+    }
+    if !random.chance(8) {
+        return false;
+    }
+    if let Some(ino) = file {
+        let request = Request::Link { ino, parent: dir, name: name(random) };
+        ask(device, user, request, Asked::Other);
+    }
+    true
+}
+
 /// Starts one random operation.
 pub(crate) fn act(device: &mut Device, user: &mut User, random: &mut Random) {
     let dirs = nodes(device, Kind::Dir);
     let Some(dir) = random.pick(&dirs).copied() else { return };
     let files = nodes(device, Kind::File);
     let file = random.pick(&files).copied();
-    if user.links && random.chance(6) {
-        if let Some((request, asked)) = copy(user, random) {
-            ask(device, user, request, asked);
-        }
-        return;
-    }
-    if user.links && random.chance(8) {
-        let Some(ino) = file else { return };
-        let request = Request::Link { ino, parent: dir, name: name(random) };
-        ask(device, user, request, Asked::Other);
+    if user.links && link(device, user, random, (dir, file)) {
         return;
     }
     if user.saves && saves::act(device, user, random, dir) {
