@@ -166,6 +166,10 @@ impl Hall {
         local_job::plain(self.local.backing(ino))
     }
 
+    pub(crate) fn hand_out(&self, ino: Ino) -> Result<(), FsError> {
+        local_job::plain(self.local.hand_out(ino))
+    }
+
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
