@@ -6,7 +6,8 @@ mod rows;
 mod write;
 
 pub(crate) use read::{
-    Readers, all_content, content_of, flights, graves, hot_nodes, load_with_ancestors, node_of,
+    Readers, all_content, content_of, flights, graves, hot_nodes, load_with_ancestors, node_count,
+    node_of,
 };
 pub(crate) use rows::{CONTENT_COLUMNS, NODE_COLUMNS, content_row, node_row};
 pub(crate) use write::{
@@ -35,6 +36,7 @@ pub(crate) mod meta {
     pub(crate) const CURSOR: &str = "cursor";
     pub(crate) const EPOCH: &str = "epoch";
     pub(crate) const COMPLETE: &str = "complete";
+    pub(crate) const HELD: &str = "held";
     /// 1 when a node with an access control list was ever put.
     pub(crate) const ACLS: &str = "acls";
     pub(crate) const LAST_INO: &str = "last_ino";

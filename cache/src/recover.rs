@@ -13,7 +13,7 @@ use crate::index::{self, OpenError, Writer, meta};
 use crate::journal::{self, Damage, Journal, Replay};
 use crate::layout::{self, LastStop, Layout};
 use crate::{Error, Options, platform};
-use fs_core::{Change, Ino, Recovered, Rev, Seq};
+use fs_core::{Change, Hold, Ino, Recovered, Rev, Seq};
 use lost::LostFound;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::BTreeSet;
@@ -314,6 +314,8 @@ fn load(writer: &Writer, last: u64, repairs: Vec<Change>) -> Result<Recovered, E
             rows: index::load_with_ancestors(conn, &inos)?,
             flights: index::flights(conn)?,
             last_ino: Ino(writer.last_ino()),
+            nodes: index::node_count(conn)?,
+            held: Hold::from_bits(number(meta::HELD)?),
             last_seq: Seq(last),
             repairs,
         })

@@ -4,6 +4,7 @@
 //! written to disk where they arrive, and a slow disk slows the fetch down instead of filling memory.
 //! Their number is bounded by the core (`Limits::fetches` and a few more).
 
+use crate::compare;
 use crate::hall::Hall;
 use crate::jobs::Phase;
 use cloud::ContentSource;
@@ -64,6 +65,9 @@ async fn attempt(hall: &Arc<Hall>, job: Job, effect: &Cloud) -> Outcome {
             Outcome::Fetch(fetch(hall, job, (*content, *range), *deadline).await)
         }
         Cloud::FetchSmall { contents } => Outcome::Small(cloud.fetch_small(contents).await),
+        Cloud::Same { ino, content, size } => {
+            Outcome::Same(compare::same(hall, *ino, *content, *size).await)
+        }
         Cloud::Stage(items) => {
             let source = Arc::new(Source { hall: Arc::clone(hall), job });
             Outcome::Staged(cloud.stage(items, source).await)
@@ -105,6 +109,7 @@ fn failure(effect: &Cloud, error: CloudError) -> Outcome {
         Cloud::Changes { .. } => Outcome::Changes(Err(error)),
         Cloud::Fetch { .. } => Outcome::Fetch(Err(error)),
         Cloud::FetchSmall { .. } => Outcome::Small(Err(error)),
+        Cloud::Same { .. } => Outcome::Same(Err(error)),
         Cloud::Stage(items) => Outcome::Staged(vec![Err(error); items.len()]),
         Cloud::Commit(_) => Outcome::Committed(Err(error)),
     }
@@ -118,6 +123,7 @@ fn kind(effect: &Cloud) -> &'static str {
         Cloud::Changes { .. } => "changes",
         Cloud::Fetch { .. } => "fetch",
         Cloud::FetchSmall { .. } => "fetch small",
+        Cloud::Same { .. } => "compare",
         Cloud::Stage(_) => "stage",
         Cloud::Commit(_) => "commit",
     }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod cloud_job;
+mod compare;
 mod driver;
 mod engine;
 mod feed;

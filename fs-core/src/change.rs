@@ -26,6 +26,29 @@ pub enum Change {
     PutFlight(Box<Flight>),
     /// Its outcome has been applied.
     DropFlight(RequestId),
+    /// What waits for a person from now on.
+    Held(Hold),
+}
+
+/// Changes that are not sent until a person has looked: too many of a kind at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Hold {
+    pub removals: bool,
+    pub rewrites: bool,
+}
+
+impl Hold {
+    /// As a number, for those who keep it.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        u64::from(self.removals) | u64::from(self.rewrites) << 1
+    }
+
+    /// From [`Hold::bits`]; other bits are ignored.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Hold {
+        Hold { removals: bits & 1 != 0, rewrites: bits & 2 != 0 }
+    }
 }
 
 /// A commit in flight, kept so that it can be sent again, to the byte, after a crash.

@@ -1,6 +1,6 @@
 //! The control plane: what the command line asks of a running drive. Paths are relative to the mount.
 
-use crate::{ContentRef, NodeId, Rev, Timestamp};
+use crate::{ContentRef, Ino, NodeId, Rev, Timestamp};
 use alloc::{string::String, vec::Vec};
 
 /// A path below the mount, as its components; empty = the root.
@@ -30,6 +30,18 @@ pub enum Command {
     Pause(bool),
     /// The pending nodes, at most 1,000, oldest first.
     PendingList,
+    /// The open conflicts.
+    Conflicts,
+    /// What is held is sent.
+    Approve,
+    /// What was removed here and is held comes back.
+    UndoRemovals,
+    /// What is held.
+    Held,
+    /// A held rewrite is taken back: version `rev` is the content again, what was written is kept aside.
+    PutBack { ino: Ino, rev: Rev, size: u64, mtime: Timestamp },
+    /// Ends the conflict whose copy is at this path.
+    Resolve(Path, Keep),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -46,6 +58,10 @@ pub enum Answer {
     },
     Pending(Vec<FileStatus>),
     Drained(bool),
+    Conflicts(Vec<OpenConflict>),
+    Held(Vec<HeldItem>),
+    /// How many changes were let go, or taken back.
+    Counted(u64),
 }
 
 /// The states a file can be in (`design`: save states). Exactly one holds.
@@ -85,11 +101,60 @@ pub struct PathStatus {
     pub pending_below: u64,
 }
 
-/// A conflict that was settled by keeping both.
+/// A change that is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldItem {
+    pub ino: Ino,
+    pub id: NodeId,
+    /// The version that the cloud has.
+    pub rev: Rev,
+    /// Its content was changed; else it was removed.
+    pub is_rewrite: bool,
+}
+
+/// Which side of a conflict stays under the file's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// The copy's content; what the file held stays one of its versions.
+    Copy,
+    /// The file's own; the copy goes to the trash.
+    Kept,
+    /// Both, as two files.
+    Both,
+}
+
+/// One side of a conflict as it is now.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConflictNote {
+pub struct Side {
+    pub id: NodeId,
+    /// Path below the mount, components joined by `/`.
     pub path: Vec<u8>,
-    pub copy: Vec<u8>,
+    pub dir: bool,
+    pub size: u64,
+    pub mtime: Timestamp,
+    /// Its version in the cloud; 0: none yet.
+    pub rev: Rev,
+    /// Nothing of it is unsent.
+    pub is_sent: bool,
+}
+
+/// A conflict that was settled by keeping both, and that nobody has decided yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenConflict {
+    /// What the device that came second had.
+    pub copy: Side,
+    /// What has the name; `None`: it is not there any more, or there never was one.
+    pub kept: Option<Side>,
+    /// The node that `base` and `theirs` are versions of.
+    pub of: NodeId,
+    /// The version that both started from; 0: none.
+    pub base: Rev,
+    /// The version that the first side had made.
+    pub theirs: Rev,
+    pub at: Timestamp,
+    /// The device that made the copy, and whether that is this one.
+    pub device: String,
+    pub is_ours: bool,
 }
 
 /// Numbers of the drive; all are true at the moment of the answer.
@@ -123,5 +188,9 @@ pub struct Status {
     /// Fetches in flight.
     pub fetching: u64,
     pub open_handles: u64,
+    /// Removals and rewrites that wait for a person: too many at once.
+    pub held_removals: u64,
+    pub held_rewrites: u64,
+    /// Conflicts that nobody has decided yet, of any device.
     pub conflicts: u64,
 }

@@ -54,6 +54,7 @@ impl Drive {
             (Work::FetchSmall { files, walk }, Outcome::Small(result)) => {
                 self.small_arrived(&files, walk, result);
             }
+            (Work::Same, Outcome::Same(result)) => self.compared(result),
             (Work::Stage, Outcome::Staged(drafts)) => self.staged(drafts),
             (Work::Commit, Outcome::Committed(result)) => self.committed(result),
             (Work::Quiet, _) => {}

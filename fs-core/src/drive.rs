@@ -1,5 +1,6 @@
 //! The hall: one door in, one door out.
 
+use crate::brake::Brake;
 use crate::faults::{Faults, Halt, Need, Parked, Step, Wake};
 use crate::handles::Handles;
 use crate::held::Held;
@@ -37,6 +38,7 @@ pub struct Drive {
     pub(crate) inbox: Inbox,
     pub(crate) pins: Pins,
     pub(crate) passthrough: Passthrough,
+    pub(crate) brake: Brake,
     pub(crate) random: Random,
     pub(crate) last_ino: Ino,
     pub(crate) device: String,
@@ -64,6 +66,7 @@ impl Drive {
             inbox: Inbox::new(recovered.cursor, recovered.epoch, recovered.complete),
             pins: Pins::default(),
             passthrough: Passthrough::default(),
+            brake: Brake::new(recovered.nodes, recovered.last_ino, recovered.held),
             random: Random::new(seed),
             last_ino: Ino(recovered.last_ino.0.max(Ino::ROOT.0)),
             device: String::new(),
@@ -336,6 +339,7 @@ impl Drive {
 
     /// Applies a change to memory and adds it to the batch that this call writes.
     pub(crate) fn commit(&mut self, change: Change) {
+        self.brake.see(&change);
         self.tree.apply(&change);
         self.batch.push(change);
     }

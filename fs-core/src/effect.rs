@@ -121,6 +121,12 @@ pub enum Cloud {
     FetchSmall {
         contents: Vec<ContentRef>,
     },
+    /// Whether the bytes of a file here, all of them, are those of a version of that length.
+    Same {
+        ino: Ino,
+        content: ContentRef,
+        size: u64,
+    },
     Stage(Vec<StageItem>),
     Commit(Box<Flight>),
 }

@@ -49,6 +49,8 @@ pub enum Outcome {
     Fetch(Result<(), CloudError>),
     /// FetchSmall: one result an item asked for, in order.
     Small(Result<Vec<Result<Bytes, CloudError>>, CloudError>),
+    /// Same
+    Same(Result<bool, CloudError>),
     /// Stage: one result an item, in order.
     Staged(Vec<Result<Draft, CloudError>>),
     /// Commit: one outcome a group, in order.
@@ -82,11 +84,14 @@ pub struct Recovered {
     /// Whether some node ever had an access control list ([`crate::Attrs::has_acl`]).
     pub acls: bool,
     /// The root, every pending node, every pinned node, every limbo node and tombstone, every hard
-    /// link, every file with local bytes, each with all its ancestors.
+    /// link, every conflict copy, every file with local bytes, each with all its ancestors.
     pub rows: Vec<Loaded>,
     pub flights: Vec<Flight>,
     /// The highest inode number ever given out.
     pub last_ino: Ino,
+    /// Nodes in the replica.
+    pub nodes: u64,
+    pub held: crate::Hold,
     /// The sequence number of the last durable change.
     pub last_seq: crate::Seq,
     /// Changes that recovery itself made necessary (nothing is lost; for the record).
@@ -119,6 +124,12 @@ pub struct Limits {
     /// Bytes that a file must have to be read or written by passthrough: below, setting that up costs
     /// more than it saves. A new file is taken for what the last new one became.
     pub passthrough_min: u64,
+    /// The brake: when this device is about to remove, or to rewrite, at least `mass_percent` of the
+    /// nodes that it knows, and at least `mass_least` nodes, within `mass_window_ms` milliseconds, that
+    /// waits for a person. 0 percent: never.
+    pub mass_percent: u64,
+    pub mass_least: u64,
+    pub mass_window_ms: u64,
     /// How many daemons have served this mount before: 0 for a fresh one. Above 0 the kernel may have
     /// nodes in use and files open that this drive does not know of.
     pub life: u32,
@@ -138,6 +149,9 @@ impl Default for Limits {
             owner: crate::Owner::default(),
             disk_floor: 1 << 30,
             passthrough_min: 128 << 10,
+            mass_percent: 30,
+            mass_least: 1_000,
+            mass_window_ms: 600_000,
             life: 0,
         }
     }

@@ -29,6 +29,15 @@ pub(crate) enum News {
     Page(Option<NodeId>, Page),
 }
 
+impl News {
+    fn nodes(&self) -> &[RemoteNode] {
+        match self {
+            News::Commit(commit) => &commit.nodes,
+            News::Page(_, page) => &page.nodes,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Inbox {
     /// The feed has been applied up to here.
@@ -50,8 +59,7 @@ pub(crate) struct Inbox {
     listing: BTreeSet<NodeId>,
     /// Nodes whose removal was applied while a listing was on its way, with the rev of the removal.
     graves: BTreeMap<NodeId, Rev>,
-    /// Conflicts settled by keeping both, since the start.
-    pub(crate) conflicts: u64,
+    pub(crate) twins: crate::twins::Twins,
 }
 
 impl Inbox {
@@ -74,7 +82,7 @@ impl Inbox {
             next_try: None,
             listing: BTreeSet::new(),
             graves: BTreeMap::new(),
-            conflicts: 0,
+            twins: crate::twins::Twins::default(),
         }
     }
 
@@ -108,6 +116,10 @@ impl Inbox {
     /// Something was refused: the feed must know why.
     pub(crate) fn refresh(&mut self) {
         self.head = self.head.max(Rev(self.applied.0 + 1));
+    }
+
+    pub(crate) fn retry_later(&mut self, now: crate::Now) {
+        self.next_try = Some(now.mono.plus_millis(RECONNECT_MS));
     }
 
     pub(crate) fn next_try(&self) -> Option<Mono> {
@@ -297,9 +309,14 @@ impl Drive {
             if !self.inbox.loaded && self.load_for(&news) {
                 break;
             }
+            self.adopt_saved(news.nodes());
+            if self.compare_twins(news.nodes()) {
+                break;
+            }
             self.inbox.loaded = false;
             self.inbox.news.pop_front();
             self.apply_news(news);
+            self.inbox.twins.clear();
         }
         let room = self.inbox.news.len() < NEWS_MAX;
         // While a commit is out the head is most likely our own: its outcome will tell.
@@ -329,10 +346,7 @@ impl Drive {
     /// Starts loading the rows that a piece of news speaks of, if some may be in the local store
     /// only. Says whether it did.
     fn load_for(&mut self, news: &News) -> bool {
-        let nodes = match news {
-            News::Commit(commit) => &commit.nodes,
-            News::Page(_, page) => &page.nodes,
-        };
+        let nodes = news.nodes();
         let mut ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
         ids.extend(nodes.iter().map(|node| node.parent));
         // Hard links go with what they name.

@@ -76,6 +76,8 @@ pub(crate) enum Work {
         /// The number of the walk that they are for; 0 = none.
         walk: u64,
     },
+    /// A file here and a version of the cloud's are compared.
+    Same,
     Stage,
     Commit,
 }

@@ -8,7 +8,9 @@
 extern crate alloc;
 
 mod attr;
+mod brake;
 mod change;
+mod conflict;
 mod control;
 mod done;
 mod drive;
@@ -41,11 +43,15 @@ mod settle;
 mod siblings;
 mod time;
 mod tree;
+mod twins;
 mod uploads;
 
 pub use attr::{Attr, Attrs, Kind, SetAttrs, SetTime, Xattrs};
-pub use change::{Change, Flight, FlightItem};
-pub use control::{Answer, Command, ConflictNote, FileState, FileStatus, Path, PathStatus, Status};
+pub use change::{Change, Flight, FlightItem, Hold};
+pub use control::{
+    Answer, Command, FileState, FileStatus, HeldItem, Keep, OpenConflict, Path, PathStatus, Side,
+    Status,
+};
 pub use drive::Drive;
 pub use effect::{Cloud, Effect, Local, Stale};
 pub use error::FsError;

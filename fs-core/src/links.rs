@@ -107,6 +107,11 @@ impl Links {
         self.absent.remove(&target);
     }
 
+    /// Whether the node is nowhere, although all of the drive is known.
+    pub(crate) fn is_absent(&self, target: NodeId) -> bool {
+        self.absent.contains(&target)
+    }
+
     pub(crate) fn take_changed(&mut self) -> BTreeSet<NodeId> {
         core::mem::take(&mut self.changed)
     }

@@ -6,7 +6,7 @@ use crate::jobs::Work;
 use crate::outcome::same_attrs;
 use crate::{
     Attrs, Change, Ino, Kind, Local, Name, NodeId, NodeRow, Origin, Pending, Range, RemoteCommit,
-    RemoteNode, Rev, Stale,
+    RemoteNode, Rev, Stale, Timestamp,
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 
@@ -63,7 +63,7 @@ impl Drive {
         if self.inbox.buried(remote.id).is_some_and(|rev| rev >= remote.meta_rev) {
             return;
         }
-        if self.become_remote(remote) {
+        if self.become_remote(remote) || self.become_twin(remote) {
             return;
         }
         let ino = self.new_ino();
@@ -161,7 +161,8 @@ impl Drive {
         row.attrs = merge_attrs(&old.attrs, &row, &remote.attrs);
         row.origin = Some(Box::new(origin_of(remote)));
         if row.pending.has(Pending::TRASH) {
-            if stayed && !content_newer {
+            // Renamed in its folder is no reason to keep what was removed here.
+            if remote.parent == old.parent && !content_newer {
                 self.commit(Change::PutNode(Box::new(row))); // still to be removed, from a newer base
                 return;
             }
@@ -180,7 +181,16 @@ impl Drive {
         let keeps_place = row.pending.has(Pending::PLACE.with(Pending::RESTORE))
             && (stayed || row.pending.has(Pending::RESTORE) && here != Some(old.parent))
             && row.parent != Ino::NONE;
+        let moved = row.pending.has(Pending::PLACE) && row.parent != Ino::NONE;
+        let is_there = here == Some(remote.parent) && row.name == remote.name;
         row.pending = row.pending.without(Pending::RESTORE);
+        if moved && !stayed && !keeps_place && !is_there {
+            let path = String::from_utf8_lossy(&self.tree.path(row.ino)).into_owned();
+            let name = String::from_utf8_lossy(remote.name.as_bytes()).into_owned();
+            self.note(format!(
+                "{path}: moved elsewhere too, where it is called \"{name}\": that holds"
+            ));
+        }
         if keeps_place {
             self.invalidate(Stale::Attrs(row.ino));
             self.put_remaining(row);
@@ -259,7 +269,11 @@ impl Drive {
         // One that may have been written unseen counts as changed here.
         let changed = row.pending.has(Pending::CONTENT) || self.passthrough.is_blind(ino) && placed;
         if changed && !row.pending.has(Pending::TRASH) {
-            self.fork(row, remote);
+            if self.is_twin(row.ino, remote) {
+                self.agree(row, remote);
+            } else {
+                self.fork(row, remote);
+            }
         } else if open && placed {
             self.supersede(row, remote);
         } else {
@@ -308,6 +322,7 @@ impl Drive {
             copy.parent = self.living(origin).unwrap_or(Ino::ROOT);
         }
         copy.name = self.conflict_name(copy.parent, &row.name);
+        self.mark(&mut copy, row.id, (row.content_rev, remote.content_rev));
         copy.pending = Pending::CREATE.with(Pending::CONTENT);
         copy.origin = None;
         copy.meta_rev = Rev(0);
@@ -317,7 +332,6 @@ impl Drive {
         self.note(format!(
             "{path}: changed here and elsewhere; this device's version is kept as \"{kept}\""
         ));
-        self.inbox.conflicts += 1;
         self.settled(row.ino);
         self.put(copy);
         self.succeed(row, remote);
@@ -351,15 +365,23 @@ impl Drive {
 
     /// A new inode takes over the identity of `row`, with the cloud's content.
     fn succeed(&mut self, row: NodeRow, remote: &RemoteNode) -> Ino {
+        self.succeed_with(row, (remote.content_rev, remote.size, remote.attrs.mtime))
+    }
+
+    pub(crate) fn succeed_with(
+        &mut self,
+        row: NodeRow,
+        (rev, size, mtime): (Rev, u64, Timestamp),
+    ) -> Ino {
         let (parent, name) = (row.parent, row.name.clone());
         let mut heir = row;
         heir.ino = self.new_ino();
-        heir.content_rev = remote.content_rev;
-        heir.size = remote.size;
-        heir.attrs.mtime = remote.attrs.mtime;
+        heir.content_rev = rev;
+        heir.size = size;
+        heir.attrs.mtime = mtime;
         heir.pending = heir.pending.without(Pending::CONTENT);
         if let Some(origin) = &mut heir.origin {
-            origin.attrs.mtime = remote.attrs.mtime;
+            origin.attrs.mtime = mtime;
         }
         let ino = heir.ino;
         let id = heir.id;
@@ -378,16 +400,17 @@ impl Drive {
         let Some(inode) = self.tree.get_mut(ino) else { return };
         let Some(heir) = inode.superseded.take() else { return };
         let mut row = inode.row.clone();
+        let base = row.content_rev;
         let Some(beside) = self.tree.get(heir).map(|inode| inode.row.clone()) else { return };
         if row.parent != Ino::NONE || beside.parent == Ino::NONE {
             return;
         }
         row.parent = beside.parent;
         row.name = self.conflict_name(beside.parent, &beside.name);
+        self.mark(&mut row, beside.id, (base, beside.content_rev));
         row.pending = Pending::CREATE.with(Pending::CONTENT);
         row.meta_rev = Rev(0);
         row.content_rev = Rev(0);
-        self.inbox.conflicts += 1;
         let kept = String::from_utf8_lossy(row.name.as_bytes()).into_owned();
         self.note(format!("written to a version that was replaced meanwhile; kept as \"{kept}\""));
         self.invalidate(Stale::Attrs(row.parent));

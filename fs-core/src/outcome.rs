@@ -3,10 +3,10 @@
 
 use crate::drive::Drive;
 use crate::{
-    Attrs, Change, ContentRow, Flight, FlightItem, GroupOutcome, Ino, NodeRow, Op, Origin, Pending,
-    Range, Ranges, Rev,
+    Attrs, Change, ContentRow, Flight, FlightItem, Group, GroupOutcome, Ino, Kind, NodeId, NodeRow,
+    Op, Origin, Pending, Range, Ranges, RemoteNode, Rev,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 impl Drive {
     pub(crate) fn settle_flight(&mut self, flight: &Flight, outcomes: &[GroupOutcome]) {
@@ -18,7 +18,13 @@ impl Drive {
                 match outcome {
                     GroupOutcome::Done(rev) => {
                         newest = newest.max(*rev);
+                        if matches!(op, Op::Trash { .. } | Op::SetContent { .. }) {
+                            self.note_sent(&item.sent.node);
+                        }
                         self.accepted(op, item, *rev);
+                    }
+                    GroupOutcome::Conflict(known) if is_purged(op, group, known) => {
+                        self.make_anew(ino, op.id());
                     }
                     GroupOutcome::Conflict(_) => {
                         self.refused(ino, "the cloud keeps refusing it: it has changed there");
@@ -153,6 +159,39 @@ impl Drive {
         }
     }
 
+    /// The cloud does not have the node any more, not even in its trash: it is made under a new identity.
+    fn make_anew(&mut self, ino: Ino, old: NodeId) {
+        let Some(inode) = self.tree.get(ino) else { return };
+        let mut row = inode.row.clone();
+        if row.id != old || row.parent == Ino::NONE {
+            return;
+        }
+        if !inode.absent(Range::new(0, row.size)).is_empty() {
+            return self.needs_attention(ino, "it was purged, and not all of its bytes are here");
+        }
+        if let Some(mut content) = inode.content.as_deref().cloned() {
+            // What it was based on is gone as well.
+            core::mem::take(&mut content.valid).iter().for_each(|r| content.dirty.insert(r));
+            content.base_id = NodeId::default();
+            content.base_rev = Rev(0);
+            content.base_len = 0;
+            self.commit(Change::PutContent(Box::new(content)));
+        }
+        row.id = self.random.node_id(self.now);
+        row.meta_rev = Rev(0);
+        row.content_rev = Rev(0);
+        row.origin = None;
+        row.pending = match row.kind {
+            Kind::File => Pending::CREATE.with(Pending::CONTENT),
+            _ => Pending::CREATE,
+        };
+        let path = String::from_utf8_lossy(&self.tree.path(ino)).into_owned();
+        self.note(format!(
+            "{path}: gone from the trash too, made anew because it was changed here"
+        ));
+        self.put(row);
+    }
+
     /// Our own commit directly follows what is applied: nothing to fetch.
     fn passed(&mut self, rev: Rev) {
         if rev.0 == self.inbox.applied.0 + 1 && self.inbox.is_empty() {
@@ -177,6 +216,13 @@ fn rebase(content: &mut ContentRow, row: &NodeRow, (rev, shortest): (Rev, u64), 
     content.base_rev = rev;
     content.base_len = shortest;
     content.dirty = dirty;
+}
+
+/// Whether what should come out of the trash is not in it any more: of a refused operation that stands
+/// alone, the store says what it has of the node.
+fn is_purged(op: &Op, group: &Group, known: &[RemoteNode]) -> bool {
+    let is_alone = group.ops.len() == 1 || known.is_empty();
+    matches!(op, Op::Restore { .. }) && is_alone && known.iter().all(|node| node.id != op.id())
 }
 
 fn same_content(here: Option<&ContentRow>, sent: Option<&ContentRow>) -> bool {

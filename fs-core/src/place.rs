@@ -4,11 +4,8 @@
 
 use crate::drive::Drive;
 use crate::merge::Rest;
-use crate::{Change, Ino, NAME_MAX, Name, NodeId, NodeRow, Pending, Stale, Timestamp};
+use crate::{Change, Ino, Name, NodeId, NodeRow, Pending, Stale};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
-
-/// Attempts to find a conflict name that is free.
-const NAME_TRIES: u32 = 1_000;
 
 impl Drive {
     /// Puts `row` where the cloud has it: `(parent, name)`.
@@ -143,10 +140,9 @@ impl Drive {
         let shown = String::from_utf8_lossy(name.as_bytes()).into_owned();
         let path = String::from_utf8_lossy(&self.tree.path(local.ino)).into_owned();
         self.note(format!("{path}: made here and elsewhere; this device's is kept as \"{shown}\""));
-        self.inbox.conflicts += 1;
         self.invalidate(Stale::Entry { parent: local.parent, name: local.name.clone() });
         self.invalidate(Stale::Attrs(local.parent));
-        self.place(local.ino, local.parent, &name);
+        self.set_aside(local.ino, local.parent, &name, remote);
     }
 
     /// The cloud's directory takes the place of ours: ours takes over its identity, and keeps its
@@ -222,74 +218,4 @@ impl Drive {
         }
         None
     }
-
-    /// A free name beside `name`: `stem (conflict, device, 2026-11-24 08.52.43).ext`.
-    pub(crate) fn conflict_name(&self, parent: Ino, name: &Name) -> Name {
-        let (stem, extension) = split(strip_old_tag(name.as_bytes()));
-        let date = date_of(self.now.wall);
-        // Not all of the directory may be in memory: a number makes an unseen twin unlikely.
-        let loaded = self.tree.get(parent).is_some_and(|dir| dir.loaded);
-        let first = if loaded { 1 } else { 2 + (self.now.mono.0 / 1_000 % 997) as u32 };
-        for number in first..first + NAME_TRIES {
-            let count = if number == 1 { String::new() } else { format!("-{number}") };
-            let device = &self.device;
-            let comma = if device.is_empty() { "" } else { ", " };
-            let tag = format!(" (conflict{comma}{device}, {date}{count})");
-            let room = NAME_MAX.saturating_sub(tag.len() + extension.len());
-            let mut bytes = cut(stem, room).to_vec();
-            bytes.extend_from_slice(tag.as_bytes());
-            bytes.extend_from_slice(extension);
-            if let Ok(candidate) = Name::new(&bytes)
-                && self.tree.child(parent, &candidate).is_none()
-            {
-                return candidate;
-            }
-        }
-        name.clone()
-    }
-}
-
-/// Stem and extension (with its dot); a leading dot starts no extension. Extensions above 16 bytes
-/// are none.
-fn split(name: &[u8]) -> (&[u8], &[u8]) {
-    match name.iter().rposition(|byte| *byte == b'.') {
-        Some(dot) if dot > 0 && name.len() - dot <= 16 => name.split_at(dot),
-        _ => (name, b""),
-    }
-}
-
-/// At most `room` bytes of `stem`, not cutting through a UTF-8 character.
-fn cut(stem: &[u8], room: usize) -> &[u8] {
-    let mut end = stem.len().min(room);
-    while end > 0 && end < stem.len() && stem[end] & 0xc0 == 0x80 {
-        end -= 1;
-    }
-    &stem[..end]
-}
-
-/// Conflict tags do not nest: `a (conflict, …).txt` conflicts as `a.txt` would. Only a name without
-/// extension after the tag can be cut in place; others keep their tag.
-fn strip_old_tag(name: &[u8]) -> &[u8] {
-    let tag = b" (conflict";
-    match name.windows(tag.len()).position(|window| window == tag) {
-        Some(at) if at > 0 && name.ends_with(b")") => &name[..at],
-        _ => name,
-    }
-}
-
-/// `2026-11-24 08.52.43`, from days to civil (Hinnant, "chrono-compatible low-level date algorithms").
-fn date_of(time: Timestamp) -> String {
-    let secs = time.0.div_euclid(1_000_000_000);
-    let (days, day_secs) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (day_secs / 3600, day_secs / 60 % 60, day_secs % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}.{minute:02}.{second:02}")
 }

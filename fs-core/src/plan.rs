@@ -129,7 +129,7 @@ impl Drive {
     fn can_go(&self, ino: Ino, drafts: &BTreeMap<Ino, Draft>) -> bool {
         let Some(inode) = self.tree.get(ino) else { return false };
         let row = &inode.row;
-        if row.pending.is_none() || self.uploads.attention(ino).is_some() {
+        if row.pending.is_none() || self.uploads.attention(ino).is_some() || self.is_held(ino) {
             return false;
         }
         if row.pending.has(Pending::CREATE) {
@@ -177,7 +177,7 @@ impl Drive {
 
     /// Who takes the place that the node leaves in the cloud. Both go in one group, so that nobody
     /// ever sees the name missing.
-    fn taker(&self, inode: &Inode) -> Option<Ino> {
+    pub(crate) fn taker(&self, inode: &Inode) -> Option<Ino> {
         let origin = inode.row.origin.as_ref()?;
         if !inode.row.pending.has(Pending::PLACE.with(Pending::TRASH)) {
             return None;

@@ -70,6 +70,7 @@ impl Drive {
     /// Nothing of a node is pending any more.
     pub(crate) fn settled(&mut self, ino: Ino) {
         self.uploads.forget(ino);
+        self.brake.forget(ino);
         let mut finished = Vec::new();
         for barrier in &mut self.uploads.barriers {
             barrier.waiting.remove(&ino);

@@ -7,6 +7,7 @@
 mod check;
 mod sweep;
 
+use crate::brake::{Count, Drastic};
 use crate::{
     Attr, Change, ContentRow, Ino, Kind, Name, NodeId, NodeRow, Pending, Range, Ranges, Timestamp,
 };
@@ -191,6 +192,10 @@ pub(crate) struct Tree {
     /// Files with local bytes.
     cached: BTreeSet<Ino>,
     tombstones: BTreeSet<Ino>,
+    /// Conflict copies.
+    pub(crate) marked: BTreeSet<Ino>,
+    /// Pending removals and rewrites.
+    pub(crate) drastic: Count,
     weight: Weight,
     /// Inodes dropped since some load was started; its answer may still name them.
     dropped: BTreeSet<Ino>,
@@ -432,7 +437,8 @@ impl Tree {
             Change::Cursor { .. }
             | Change::Complete
             | Change::PutFlight(_)
-            | Change::DropFlight(_) => {}
+            | Change::DropFlight(_)
+            | Change::Held(_) => {}
         }
     }
 
@@ -513,8 +519,14 @@ impl Tree {
         if !row.pending.is_none() {
             self.pending.insert(ino);
         }
+        if let Some(what) = Drastic::of(row) {
+            self.drastic.add(what);
+        }
         if row.gone {
             self.tombstones.insert(ino);
+        }
+        if row.is_conflict_copy() {
+            self.marked.insert(ino);
         }
         if let Some(origin) = &row.origin {
             self.origins.insert((origin.parent, origin.name.clone()), ino);
@@ -544,8 +556,12 @@ impl Tree {
         let row = &inode.row;
         let (id, parent, name, is_dir) = (row.id, row.parent, row.name.clone(), inode.is_dir());
         let origin = row.origin.as_ref().map(|origin| (origin.parent, origin.name.clone()));
+        if let Some(what) = Drastic::of(row) {
+            self.drastic.subtract(what);
+        }
         self.pending.remove(&ino);
         self.tombstones.remove(&ino);
+        self.marked.remove(&ino);
         if let Some(key) = origin
             && self.origins.get(&key) == Some(&ino)
         {

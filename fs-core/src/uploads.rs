@@ -96,6 +96,8 @@ pub(crate) struct Uploads {
     attention: BTreeMap<Ino, String>,
     resend: VecDeque<Flight>,
     not_before: Mono,
+    /// Pending and not due: held.
+    pub(crate) laid_aside: BTreeSet<Ino>,
     /// Rounds with room left wait until then for more.
     pub(crate) gather_until: Mono,
     /// When it was last looked whether a commit would be full.
@@ -119,6 +121,7 @@ impl Default for Uploads {
             attention: BTreeMap::new(),
             resend: VecDeque::new(),
             not_before: Mono(0),
+            laid_aside: BTreeSet::new(),
             gather_until: Mono(0),
             counted: Mono(0),
             failures: 0,
@@ -198,6 +201,7 @@ impl Uploads {
         }
         let (since, rewrites) = old.map_or((now, 0), |old| (old.since, old.rewrites));
         let rewrites = rewrites + u32::from(rewrite);
+        self.laid_aside.remove(&ino);
         self.when.insert(ino, Due { at, since, rewrites });
         self.due.insert((at, ino));
     }
@@ -210,6 +214,7 @@ impl Uploads {
         if let Some(due) = self.when.remove(&ino) {
             self.due.remove(&(due.at, ino));
         }
+        self.laid_aside.remove(&ino);
         self.refusals.remove(&ino);
         self.attention.remove(&ino);
     }
@@ -230,6 +235,14 @@ impl Uploads {
         let all: Vec<Ino> = self.when.keys().copied().collect();
         for ino in all {
             self.hasten(ino, Mono(0));
+        }
+    }
+
+    /// Not due until somebody takes it up again.
+    fn lay_aside(&mut self, ino: Ino) {
+        if let Some(due) = self.when.get(&ino) {
+            self.due.remove(&(due.at, ino));
+            self.laid_aside.insert(ino);
         }
     }
 
@@ -269,6 +282,7 @@ impl Drive {
 
     /// Starts the next round if one is due.
     pub(crate) fn advance_uploads(&mut self) {
+        self.take_up();
         if !self.can_upload() || self.now.mono < self.uploads.not_before {
             return;
         }
@@ -296,6 +310,7 @@ impl Drive {
 
     /// The nodes of the next round: due ones, oldest first, within the bounds of a commit.
     fn choose(&mut self) -> Vec<Ino> {
+        self.brake();
         let ready: Vec<Ino> = self.uploads.ready(self.now.mono).take(OPS_MAX).collect();
         let mut chosen = Vec::new();
         let mut bytes = 0;
@@ -308,6 +323,10 @@ impl Drive {
                 continue;
             }
             let unsent = inode.content.as_ref().map_or(0, |content| content.dirty.bytes());
+            if self.is_held(ino) {
+                self.uploads.lay_aside(ino);
+                continue;
+            }
             if !chosen.is_empty() && bytes + unsent > STAGE_BYTES {
                 break;
             }
@@ -563,20 +582,6 @@ impl Drive {
         }
         let wait = self.limits.settle_ms.max(50) << count;
         self.uploads.defer(ino, self.now.mono.plus_millis(wait));
-    }
-
-    /// The feed does not explain the refusal: most likely something in the cloud that this device
-    /// does not see has the name. Ours gets another one.
-    fn rename_refused(&mut self, ino: Ino) {
-        let Some(inode) = self.tree.get(ino) else { return };
-        let placing = Pending::CREATE.with(Pending::PLACE).with(Pending::RESTORE);
-        let (parent, name) = (inode.row.parent, inode.row.name.clone());
-        if inode.row.pending.has(placing) && parent != Ino::NONE {
-            let other = self.conflict_name(parent, &name);
-            self.invalidate(crate::Stale::Entry { parent, name });
-            self.invalidate(crate::Stale::Attrs(parent));
-            self.place(ino, parent, &other);
-        }
     }
 
     /// Sends again what failed for lack of a connection.

@@ -79,6 +79,14 @@ pub(crate) enum Verb {
     Versions(commands::versions::Args),
     /// Bring back an older version, or something from the trash
     Restore(commands::restore::Args),
+    /// List the conflicts that nobody has decided yet
+    Conflicts(commands::conflicts::Args),
+    /// Decide a conflict
+    Resolve(commands::resolve::Args),
+    /// Send what is held because much was removed or rewritten at once
+    Approve(commands::undo::ApproveArgs),
+    /// Take back what is held, or what a device has done
+    Undo(commands::undo::Args),
     /// List what was removed, bring it back, or let it go for good
     #[command(subcommand)]
     Trash(commands::trash::Verb),

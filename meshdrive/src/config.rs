@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) download: Download,
     pub(crate) cloud: Cloud,
     pub(crate) mount: MountSection,
+    pub(crate) brake: Brake,
     pub(crate) stop: Stop,
     pub(crate) log: Log,
 }
@@ -78,6 +79,18 @@ pub(crate) struct MountSection {
     pub(crate) passthrough: bool,
 }
 
+/// When removing or rewriting much at once waits for a person.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Brake {
+    /// Percent of the drive's files and folders, 1 to 100; 0: never.
+    pub(crate) share: u64,
+    /// So many at least: small drives are not held for little.
+    pub(crate) least: u64,
+    /// Within this time.
+    pub(crate) window: Span,
+}
+
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Stop {
@@ -127,6 +140,17 @@ impl Default for Upload {
 impl Default for MountSection {
     fn default() -> MountSection {
         MountSection { threads: 2, allow_other: false, passthrough: true }
+    }
+}
+
+impl Default for Brake {
+    fn default() -> Brake {
+        let limits = fs_core::Limits::default();
+        Brake {
+            share: limits.mass_percent,
+            least: limits.mass_least,
+            window: Span(Duration::from_millis(limits.mass_window_ms)),
+        }
     }
 }
 
@@ -251,6 +275,9 @@ impl Config {
             if limit.is_some_and(|limit| limit.0 < RATE_MIN) {
                 return Err(format!("{key} is below {RATE_MIN} bytes a second (16 KiB)"));
             }
+        }
+        if self.brake.share > 100 {
+            return Err("brake.share is above 100 percent".into());
         }
         if self.read.deadline.0.is_zero() || self.read.offline_deadline.0.is_zero() {
             return Err("read.deadline and read.offline_deadline must be above zero".into());

@@ -69,6 +69,23 @@ pub enum Request {
     /// The trash, newest first, at most 1,000.
     Trash,
     Untrash(Untrash),
+    /// The open conflicts of all devices.
+    Conflicts,
+    /// End the conflict whose copy, or whose only copy's file, is at `path`.
+    Resolve {
+        path: PathText,
+        keep: Keep,
+    },
+    /// Send what is held.
+    Approve,
+    /// Take back what is held.
+    UndoHeld,
+    /// Take back what a device has changed.
+    UndoDevice(UndoDevice),
+    /// What a three-way merge of that conflict needs.
+    MergeBase {
+        path: PathText,
+    },
     /// Remove these of the trash for good, by [`TrashItem::id`].
     EmptyTrash {
         ids: Vec<String>,
@@ -138,6 +155,12 @@ pub enum Reply {
     Versions(Vec<VersionReport>),
     Trash(Vec<TrashItem>),
     Restored(Vec<PathText>),
+    Conflicts(Vec<ConflictReport>),
+    MergeBase(MergeBase),
+    Counted {
+        changes: u64,
+    },
+    Undone(UndoReport),
     Emptied {
         nodes: u64,
     },
@@ -206,6 +229,11 @@ pub struct DriveStatus {
     pub fetching: u64,
     pub open_handles: u64,
     pub conflicts: u64,
+    /// Removals and rewrites that wait for `approve` or `undo`: too many at once.
+    #[serde(default)]
+    pub held_removals: u64,
+    #[serde(default)]
+    pub held_rewrites: u64,
     /// The kernel reads and writes whole local files by itself; `passthrough_off`: why not.
     #[serde(default)]
     pub passthrough: bool,
@@ -283,6 +311,84 @@ pub struct TrashItem {
     pub modified_ns: i64,
     /// The rev of its removal.
     pub removed_rev: u64,
+}
+
+/// What to take back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UndoDevice {
+    /// Its name, or its id (32 hexadecimal digits).
+    pub device: String,
+    /// Nanoseconds since 1970, by the store's clock.
+    pub since_ns: i64,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What an undo did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct UndoReport {
+    pub dry_run: bool,
+    /// Nodes that came back from the trash, went into it, were moved or renamed back or got their
+    /// attributes back, and files that got their former content.
+    pub restored: u64,
+    pub removed: u64,
+    pub moved: u64,
+    pub contents: u64,
+    /// Names of those nodes, at most 1,000.
+    pub names: Vec<PathText>,
+    /// The commits that did it.
+    pub revs: Vec<u64>,
+    /// What could not be taken back, and why.
+    pub failed: Vec<String>,
+}
+
+/// Which side of a conflict stays under the file's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// This device's; on a device that made neither, what has the name.
+    Mine,
+    Theirs,
+    Both,
+}
+
+/// A conflict that was settled by keeping both, and that nobody has decided yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictReport {
+    /// What the device that came second had, as a file of its own.
+    pub copy: ConflictSide,
+    /// What has the name; `None`: nothing any more.
+    pub file: Option<ConflictSide>,
+    /// The version that both started from, where the store could be asked for it.
+    pub base: Option<VersionReport>,
+    /// Its number; 0: there was none.
+    pub base_rev: u64,
+    /// When the conflict was found, in nanoseconds since 1970, and by which device.
+    pub found_ns: i64,
+    pub device: String,
+    /// Whether `copy` is this device's ("mine"); else `file` is.
+    pub copy_is_mine: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConflictSide {
+    pub path: PathText,
+    pub dir: bool,
+    pub size: u64,
+    pub modified_ns: i64,
+    /// Its version in the store; 0: none yet.
+    pub rev: u64,
+    /// Who made that version, where the store could be asked.
+    pub device: Option<String>,
+    pub stored_ns: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MergeBase {
+    pub copy: PathText,
+    pub file: PathText,
+    /// The text that both started from.
+    pub base: String,
 }
 
 /// What an unmount did.

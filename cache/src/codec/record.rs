@@ -1,7 +1,7 @@
 //! Rows and changes.
 
 use super::{DecodeError, Out, Put, Wire, fields, skip};
-use fs_core::{Attrs, Change, ContentRow, Flight, FlightItem, Loaded, NodeRow, Origin};
+use fs_core::{Attrs, Change, ContentRow, Flight, FlightItem, Hold, Loaded, NodeRow, Origin};
 use minicbor::Decoder;
 
 /// Counts its arguments.
@@ -112,6 +112,7 @@ impl Wire for Change {
             Change::Complete => out.array(1)?.u8(7).map(drop),
             Change::PutFlight(flight) => flight.put(out.array(2)?.u8(8)?),
             Change::DropFlight(request) => request.put(out.array(2)?.u8(9)?),
+            Change::Held(hold) => hold.bits().put(out.array(2)?.u8(10)?),
         }
     }
 
@@ -132,6 +133,7 @@ impl Wire for Change {
             7 => (0, Change::Complete),
             8 => (1, Change::PutFlight(Wire::get(input)?)),
             9 => (1, Change::DropFlight(Wire::get(input)?)),
+            10 => (1, Change::Held(Hold::from_bits(Wire::get(input)?))),
             _ => return Err(DecodeError::message("unknown kind of change")),
         };
         let more = count.checked_sub(known);

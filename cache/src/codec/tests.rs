@@ -1,7 +1,7 @@
 use super::*;
 use fs_core::{
-    ContentRow, Draft, FlightItem, Group, Ino, Kind, Loaded, Name, NodeId, NodeRow, Op, Pending,
-    Range, RequestId, Rev, Timestamp,
+    ContentRow, Draft, FlightItem, Group, Hold, Ino, Kind, Loaded, Name, NodeId, NodeRow, Op,
+    Pending, Range, RequestId, Rev, Timestamp,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -151,6 +151,8 @@ pub(crate) fn change(blind: bool) -> impl Strategy<Value = Change> {
         4 => (ino(), range()).prop_map(|(ino, range)| Change::Filled { ino, range }),
         1 => (rev(), number()).prop_map(|(rev, epoch)| Change::Cursor { rev, epoch }),
         1 => Just(Change::Complete),
+        1 => (any::<bool>(), any::<bool>())
+            .prop_map(|(removals, rewrites)| Change::Held(Hold { removals, rewrites })),
         1 => flight().prop_map(|flight| Change::PutFlight(Box::new(flight))),
         1 => request.prop_map(Change::DropFlight),
     ]

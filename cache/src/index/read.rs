@@ -138,6 +138,10 @@ pub(crate) fn all_content(conn: &Connection) -> rusqlite::Result<Vec<ContentRow>
     rows.filter_map(Result::transpose).collect()
 }
 
+pub(crate) fn node_count(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.query_row("SELECT count(*) FROM node", [], |row| row.get(0).map(unsigned))
+}
+
 /// The nodes that every start loads: without a place, pending, pinned or gone.
 pub(crate) fn hot_nodes(conn: &Connection) -> rusqlite::Result<Vec<Ino>> {
     let mut query = conn.prepare("SELECT ino FROM node WHERE hot = 1 ORDER BY ino")?;

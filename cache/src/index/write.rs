@@ -4,7 +4,9 @@ use super::rows::{GONE, LISTED, PINNED};
 use super::{content_of, get_meta, meta, signed};
 use crate::codec::{self, EncodeError};
 use crate::content::Content;
-use fs_core::{Change, ContentRow, Flight, Ino, Kind, NodeId, NodeRow, RequestId, Rev, Timestamp};
+use fs_core::{
+    Change, ContentRow, Flight, Hold, Ino, Kind, NodeId, NodeRow, RequestId, Rev, Timestamp,
+};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +39,7 @@ struct Group<'a> {
     dropped: BTreeSet<u64>,
     cursor: Option<(Rev, u64)>,
     complete: bool,
+    held: Option<Hold>,
     last_ino: u64,
 }
 
@@ -142,6 +145,7 @@ impl<'a> Group<'a> {
             }
             Change::Cursor { rev, epoch } => self.cursor = Some((*rev, *epoch)),
             Change::Complete => self.complete = true,
+            Change::Held(hold) => self.held = Some(*hold),
             Change::PutFlight(flight) => put_flight(conn, flight)?,
             Change::DropFlight(request) => drop_flight(conn, *request)?,
         }
@@ -186,6 +190,9 @@ impl<'a> Group<'a> {
         if self.complete {
             set_meta(conn, meta::COMPLETE, 1)?;
         }
+        if let Some(hold) = self.held {
+            set_meta(conn, meta::HELD, hold.bits())?;
+        }
         set_meta(conn, meta::LAST_INO, self.last_ino)
     }
 }
@@ -207,7 +214,8 @@ pub(crate) fn put_node(conn: &Connection, row: &NodeRow) -> rusqlite::Result<()>
         || !row.pending.is_none()
         || row.pinned
         || row.gone
-        || row.kind == Kind::Link;
+        || row.kind == Kind::Link
+        || row.is_conflict_copy();
     let origin = row.origin.as_deref().map(codec::encode_origin).transpose().map_err(unwritable)?;
     conn.prepare_cached(PUT_NODE)?.execute(params![
         signed(row.ino.0),

@@ -252,8 +252,10 @@ fn ino_of(change: &Change) -> Option<Ino> {
         | Change::DropContent(ino)
         | Change::Wrote { ino, .. }
         | Change::Filled { ino, .. } => Some(*ino),
-        Change::Cursor { .. } | Change::Complete | Change::PutFlight(_) | Change::DropFlight(_) => {
-            None
-        }
+        Change::Cursor { .. }
+        | Change::Complete
+        | Change::PutFlight(_)
+        | Change::DropFlight(_)
+        | Change::Held(_) => None,
     }
 }

@@ -112,6 +112,7 @@ impl Device {
                 }
             }
             Change::Cursor { rev, epoch } => self.cursor = (rev, epoch),
+            Change::Held(_) => {}
             Change::Complete => self.complete = true,
             Change::PutFlight(flight) => {
                 self.flights.retain(|old| old.request != flight.request);
@@ -160,6 +161,8 @@ impl LocalStore for MemoryLocal {
             rows: device.rows.values().cloned().collect(),
             flights: device.flights.clone(),
             last_ino: device.last_ino,
+            nodes: device.rows.len() as u64,
+            held: fs_core::Hold::default(),
             last_seq: device.queued,
             repairs: Vec::new(),
         })

@@ -10,6 +10,9 @@ use crate::{
 };
 use alloc::{boxed::Box, format, string::ToString, vec::Vec};
 
+/// Why a change is not sent.
+const HELD: &str =
+    "held, as much is changed at once: `meshdrive approve` sends it, `meshdrive undo` puts it back";
 /// Pending nodes that one answer lists.
 const LIST_MAX: usize = 1_000;
 
@@ -54,6 +57,19 @@ impl Drive {
                 Answer::Done
             }
             Command::PendingList => Answer::Pending(self.list_pending()),
+            Command::Conflicts => Answer::Conflicts(self.open_conflicts()?),
+            Command::Approve => Answer::Counted(self.approve()),
+            Command::UndoRemovals => Answer::Counted(self.undo_removals()),
+            Command::Held => Answer::Held(self.held_items()),
+            Command::PutBack { ino, rev, size, mtime } => {
+                self.put_back(*ino, *rev, (*size, *mtime))?;
+                Answer::Done
+            }
+            Command::Resolve(path, keep) => {
+                let ino = self.resolve(path)?;
+                self.resolve_conflict(ino, *keep)?;
+                Answer::Done
+            }
         };
         Ok(Some(Response::Answer(answer)))
     }
@@ -72,6 +88,7 @@ impl Drive {
     }
 
     fn status(&self) -> Status {
+        let held = self.held_count();
         let weight = self.tree.weight();
         let pending = self.tree.pending();
         let unsent = |ino: &Ino| {
@@ -117,7 +134,9 @@ impl Drive {
                 + self.pins.missing().iter().filter_map(missing).sum::<u64>(),
             fetching: self.hydration.fetches() as u64,
             open_handles: self.handles.len() as u64,
-            conflicts: self.inbox.conflicts,
+            held_removals: held.removals,
+            held_rewrites: held.rewrites,
+            conflicts: self.tree.marked.len() as u64,
         }
     }
 
@@ -129,6 +148,8 @@ impl Drive {
         let missing: u64 = gaps.iter().map(Range::len).sum();
         let state = if let Some(why) = self.uploads.attention(row.ino) {
             FileState::Attention(why.to_string())
+        } else if self.is_held(row.ino) {
+            FileState::Attention(HELD.to_string())
         } else if self.uploads.is_sending(row.ino) {
             FileState::Uploading
         } else if !row.pending.is_none() {
@@ -204,15 +225,28 @@ impl Drive {
         {
             return Err(FsError::Busy.into());
         }
+        let version = ContentRef { id: inode.row.id, rev };
+        self.take_version(ino, version, (size, mtime));
+        self.note(format!("inode {}: version {} restored", ino.0, rev.0));
+        Ok(())
+    }
+
+    /// A version, of this or another file, becomes the content of a file that nobody has open.
+    pub(super) fn take_version(
+        &mut self,
+        ino: Ino,
+        version: ContentRef,
+        (size, mtime): (u64, crate::Timestamp),
+    ) {
+        let Some(inode) = self.tree.get(ino) else { return };
         let mut row = self.pend(inode, Pending::CONTENT);
-        let base_id = row.id;
         row.size = size;
         row.attrs.mtime = mtime;
         row.attrs.ctime = self.wall();
         let content = ContentRow {
             ino,
-            base_id,
-            base_rev: rev,
+            base_id: version.id,
+            base_rev: version.rev,
             base_len: size,
             valid: Ranges::new(),
             dirty: Ranges::new(),
@@ -230,8 +264,6 @@ impl Drive {
         let work = crate::jobs::Work::Drop { ino, range: Range::new(0, u64::MAX) };
         self.local(work, crate::Local::Evict { ino, after });
         self.invalidate(Stale::Data(ino));
-        self.note(format!("inode {}: version {} restored", ino.0, rev.0));
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ mod read;
 mod readdir;
 mod remove;
 mod rename;
+mod resolve;
 mod write;
 mod xattr;
 

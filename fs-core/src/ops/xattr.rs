@@ -104,7 +104,7 @@ impl Drive {
     pub(super) fn listxattr(&mut self, ino: Ino) -> Step<Flow> {
         let inode = self.node(ino)?;
         let mut names = Vec::new();
-        for name in inode.row.attrs.xattrs.keys() {
+        for name in inode.row.attrs.xattrs.keys().filter(|name| !name.starts_with(OURS)) {
             names.extend_from_slice(name);
             names.push(0);
         }

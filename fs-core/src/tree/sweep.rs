@@ -56,6 +56,7 @@ impl Tree {
             && inode.row.parent != Ino::NONE
             && !inode.row.pinned
             && !inode.row.gone
+            && !self.marked.contains(&ino)
             && !inode.loading
     }
 }

@@ -166,6 +166,11 @@ fn waits(request: &Request) -> bool {
             | Request::Log(_)
             | Request::EmptyTrash { .. }
             | Request::Restore { .. }
+            | Request::Conflicts
+            | Request::Resolve { .. }
+            | Request::MergeBase { .. }
+            | Request::UndoHeld
+            | Request::UndoDevice(_)
     )
 }
 
@@ -176,7 +181,9 @@ fn repeats(request: &Request) -> bool {
         Request::Unmount(_)
             | Request::Untrash(_)
             | Request::Restore { .. }
+            | Request::Resolve { .. }
             | Request::EmptyTrash { .. }
+            | Request::UndoDevice(_)
             | Request::Restart { .. }
     )
 }

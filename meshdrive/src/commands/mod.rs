@@ -1,5 +1,6 @@
 //! A file per verb.
 
+pub(crate) mod conflicts;
 pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod drive;
@@ -10,6 +11,7 @@ pub(crate) mod manual;
 pub(crate) mod mount;
 pub(crate) mod pause;
 pub(crate) mod pin;
+pub(crate) mod resolve;
 pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod serve;
@@ -17,6 +19,7 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod sync;
 pub(crate) mod trash;
+pub(crate) mod undo;
 pub(crate) mod unmount;
 pub(crate) mod versions;
 
@@ -65,6 +68,10 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
         Verb::Evict(args) => wait(evict::run(&app, args))?,
         Verb::Versions(args) => wait(versions::run(&app, args))?,
         Verb::Restore(args) => wait(restore::run(&app, args))?,
+        Verb::Conflicts(args) => wait(conflicts::run(&app, args))?,
+        Verb::Resolve(args) => wait(resolve::run(&app, args))?,
+        Verb::Approve(args) => wait(undo::approve(&app, args))?,
+        Verb::Undo(args) => wait(undo::run(&app, args))?,
         Verb::Trash(verb) => wait(trash::run(&app, verb))?,
         Verb::Log(args) => wait(log::run(&app, args))?,
         Verb::Devices(args) => wait(devices::run(&app, args))?,

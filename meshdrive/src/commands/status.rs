@@ -186,7 +186,7 @@ fn numbers(status: &DriveStatus) -> Vec<(&'static str, String)> {
         ("position", format!("{} of {}; {tree}", status.applied_rev, status.head_rev)),
         ("fetching", status.fetching.to_string()),
         ("open files", status.open_handles.to_string()),
-        ("conflicts", format!("{} settled by keeping both", status.conflicts)),
+        ("conflicts", format!("{} to decide (`meshdrive conflicts`)", status.conflicts)),
         ("daemon", daemon(status)),
     ]
 }

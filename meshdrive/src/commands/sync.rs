@@ -60,6 +60,10 @@ pub(crate) async fn send(control: &Control, path: PathText, line: &Line) -> Outc
                 return Err(Failure::new(Kind::Unsent, sentence::of_drive(&status))
                     .hint(format!("`meshdrive resume {}` goes on sending", control.label())));
             }
+            if let Some(held) = sentence::held(&status) {
+                return Err(Failure::new(Kind::Unsent, held)
+                    .hint("look with `meshdrive status --pending`, then approve it or undo it"));
+            }
             offline = if status.online { Duration::ZERO } else { offline + LOOK_EVERY };
             if offline >= OFFLINE_PATIENCE || (!status.online && status.offline_secs > Some(3)) {
                 return Err(Failure::new(Kind::Offline, sentence::of_drive(&status))

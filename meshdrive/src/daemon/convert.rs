@@ -61,6 +61,8 @@ pub(super) fn status(status: &fs_core::Status) -> DriveStatus {
         fetching: status.fetching,
         open_handles: status.open_handles,
         conflicts: status.conflicts,
+        held_removals: status.held_removals,
+        held_rewrites: status.held_rewrites,
         ..DriveStatus::default()
     }
 }

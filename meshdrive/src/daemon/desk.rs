@@ -1,6 +1,6 @@
 //! Answers the control socket.
 
-use super::{activity, convert, drive::Drive, history, socket::Clerk};
+use super::{activity, conflicts, convert, drive::Drive, history, socket::Clerk, undo};
 use crate::{mounts, render::sentence};
 use fs_core::{Answer, Command, FsError, Response};
 use protocol::control::{
@@ -53,6 +53,12 @@ impl Clerk for Desk {
             Request::Restore { path, rev } => history::restore(drive, &path, rev).await,
             Request::Trash => history::trash(drive).await,
             Request::Untrash(ask) => history::untrash(drive, &ask).await,
+            Request::Conflicts => conflicts::list(drive).await,
+            Request::Resolve { path, keep } => conflicts::resolve(drive, &path, keep).await,
+            Request::Approve => undo::approve(drive).await,
+            Request::UndoHeld => undo::held(drive).await,
+            Request::UndoDevice(ask) => undo::device(drive, &ask).await,
+            Request::MergeBase { path } => conflicts::merge_base(drive, &path).await,
             Request::EmptyTrash { ids } => activity::empty(drive, &ids).await,
             Request::Log(query) => activity::log(drive, &query).await,
             Request::Unmount(ask) => unmount(&self.0, ask).await,

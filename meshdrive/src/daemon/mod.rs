@@ -2,6 +2,7 @@
 //! back down in the opposite order.
 
 mod activity;
+mod conflicts;
 mod convert;
 mod desk;
 mod drive;
@@ -13,6 +14,7 @@ mod memory;
 pub(crate) mod ready;
 mod socket;
 mod stop;
+mod undo;
 mod watch;
 
 use crate::{
@@ -279,6 +281,9 @@ fn limits(config: &Config) -> fs_core::Limits {
         disk_floor: config.cache.floor.0,
         read_deadline_ms: config.read.deadline.millis(),
         offline_deadline_ms: config.read.offline_deadline.millis(),
+        mass_percent: config.brake.share,
+        mass_least: config.brake.least,
+        mass_window_ms: config.brake.window.millis(),
         settle_ms: config.upload.settle.millis(),
         owner,
         ..fs_core::Limits::default()

@@ -12,6 +12,7 @@ pub(crate) fn all_in_cloud(status: &DriveStatus) -> bool {
 /// The sentence, with its full stop.
 pub(crate) fn of_drive(status: &DriveStatus) -> String {
     let mut parts = vec![unsent(status)];
+    parts.extend(held(status));
     if status.attention > 0 {
         let verb = if status.attention == 1 { "needs" } else { "need" };
         let items = text::count(status.attention, "item", "items");
@@ -27,6 +28,21 @@ pub(crate) fn of_drive(status: &DriveStatus) -> String {
         (None, true) => format!("Paused: {}", lower_first(&sentence)),
         (None, false) => sentence,
     }
+}
+
+/// What waits for a person.
+pub(crate) fn held(status: &DriveStatus) -> Option<String> {
+    let removals = text::count(status.held_removals, "removal", "removals");
+    let rewrites = text::count(status.held_rewrites, "rewritten file", "rewritten files");
+    let what = match (status.held_removals, status.held_rewrites) {
+        (0, 0) => return None,
+        (_, 0) => removals,
+        (0, _) => rewrites,
+        _ => format!("{removals} and {rewrites}"),
+    };
+    Some(format!(
+        "{what} held, as that is much at once (`meshdrive approve` sends it, `meshdrive undo` puts it back)"
+    ))
 }
 
 /// How much is unsent, for progress while waiting.

@@ -30,6 +30,8 @@ pub(crate) struct Device {
     pub(crate) stale: VecDeque<Stale>,
     pub(crate) next_ticket: u64,
     pub(crate) notes: Vec<String>,
+    /// Files that were made or changed alike elsewhere.
+    pub(crate) twins: u64,
     limits: Limits,
     /// Print every event and effect (set by `TRACE` in the environment, for one seed).
     trace: bool,
@@ -54,6 +56,7 @@ impl Device {
             stale: VecDeque::new(),
             next_ticket: 0,
             notes: Vec::new(),
+            twins: 0,
             limits,
             trace: std::env::var_os("TRACE").is_some(),
         };
@@ -204,7 +207,12 @@ impl Device {
             Cloud::Connect => Outcome::Connected(if lost {
                 Err(offline())
             } else {
-                Ok(DriveInfo { epoch: 7, head: store.head(), used_bytes: 0, quota_bytes: None })
+                Ok(DriveInfo {
+                    epoch: store.epoch,
+                    head: store.head(),
+                    used_bytes: 0,
+                    quota_bytes: None,
+                })
             }),
             Cloud::Children { dir, after } => Outcome::Page(if lost {
                 Err(offline())
@@ -231,20 +239,43 @@ impl Device {
             } else {
                 Ok(contents.iter().map(|content| store.fetch(*content)).collect())
             }),
-            Cloud::Stage(items) => Outcome::Staged(
-                items
-                    .iter()
-                    .map(|item| if lost { Err(offline()) } else { self.stage(item, store) })
-                    .collect(),
-            ),
+            Cloud::Same { ino, content, size } => Outcome::Same(if lost {
+                Err(offline())
+            } else {
+                self.compare(*ino, *content, *size, store)
+            }),
+            Cloud::Stage(items) => Outcome::Staged(self.stage_all(items, store, lost)),
             Cloud::Commit(flight) => {
-                if lost_before {
-                    return Outcome::Committed(Err(offline()));
-                }
-                let outcomes = store.commit(flight);
-                Outcome::Committed(if lost_after { Err(offline()) } else { Ok(outcomes) })
+                Outcome::Committed(commit(flight, store, (lost_before, lost_after)))
             }
         }
+    }
+
+    fn compare(
+        &mut self,
+        ino: fs_core::Ino,
+        content: fs_core::ContentRef,
+        size: u64,
+        store: &Store,
+    ) -> Result<bool, CloudError> {
+        let here = self.disk.read(ino, fs_core::Range::new(0, size));
+        let same = store.fetch(content).map(|there| there == here);
+        self.twins += u64::from(same == Ok(true));
+        same
+    }
+
+    fn stage_all(
+        &self,
+        items: &[StageItem],
+        store: &Store,
+        lost: bool,
+    ) -> Vec<Result<Draft, CloudError>> {
+        let refused = store.refuse.or(lost.then_some(CloudErrorKind::Offline));
+        let one = |item| match refused {
+            Some(kind) => Err(CloudError::new(kind, "simulated: refused or not reachable")),
+            None => self.stage(item, store),
+        };
+        items.iter().map(one).collect()
     }
 
     /// The bytes of a file as staging puts them together: dirty ones from here, the base's from
@@ -291,4 +322,20 @@ impl Device {
         }
         self.handle(Event::Tick);
     }
+}
+
+fn commit(
+    flight: &fs_core::Flight,
+    store: &mut Store,
+    (lost_before, lost_after): (bool, bool),
+) -> Result<Vec<fs_core::GroupOutcome>, CloudError> {
+    let offline = || CloudError::new(CloudErrorKind::Offline, "simulated: not reachable");
+    if lost_before {
+        return Err(offline());
+    }
+    if let Some(kind) = store.refuse {
+        return Err(CloudError::new(kind, "simulated: refused"));
+    }
+    let outcomes = store.commit(flight);
+    if lost_after { Err(offline()) } else { Ok(outcomes) }
 }

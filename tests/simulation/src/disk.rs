@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fs_core::{
-    Change, ContentRow, Flight, FsError, Ino, Kind, Loaded, Local, Measure, NodeId, NodeRow,
+    Change, ContentRow, Flight, FsError, Hold, Ino, Kind, Loaded, Local, Measure, NodeId, NodeRow,
     Outcome, Pending, Range, Ranges, Recovered, Rev, Seq, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ struct Rows {
     epoch: u64,
     complete: bool,
     last_ino: Ino,
+    held: Hold,
 }
 
 impl Rows {
@@ -57,6 +58,7 @@ impl Rows {
                 self.epoch = *epoch;
             }
             Change::Complete => self.complete = true,
+            Change::Held(hold) => self.held = *hold,
             Change::PutFlight(flight) => self.flights.push((**flight).clone()),
             Change::DropFlight(request) => self.flights.retain(|f| f.request != *request),
         }
@@ -138,6 +140,7 @@ impl Disk {
                 || row.pinned
                 || row.gone
                 || row.kind == Kind::Link
+                || row.is_conflict_copy()
                 || row.parent == Ino::NONE
                 || cached
         });
@@ -149,6 +152,8 @@ impl Disk {
             acls: false,
             rows: rows.with_ancestors(needed),
             flights: rows.flights.clone(),
+            nodes: rows.nodes.len() as u64,
+            held: rows.held,
             last_ino: rows.last_ino,
             last_seq: self.journalled,
             repairs: Vec::new(),

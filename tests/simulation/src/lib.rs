@@ -9,6 +9,12 @@ mod workload;
 mod world;
 
 #[cfg(test)]
+mod held;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod scenarios;
 
 pub use world::{Config, Failure, Report, run};

@@ -101,6 +101,25 @@ pub(crate) fn nothing_lost(user: &User, store: &Store, number: usize) -> Result<
     Ok(())
 }
 
+/// One device is never in conflict with itself, and no name says twice that it is a copy.
+pub(crate) fn conflict_names<'a>(
+    paths: impl Iterator<Item = &'a Vec<u8>>,
+    alone: bool,
+) -> Result<(), String> {
+    for path in paths {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        let tags = name.windows(10).filter(|window| window == b" (conflict").count();
+        if tags > 1 || tags > 0 && alone {
+            return Err(format!(
+                "a conflict of {}: {}",
+                if alone { "one device" } else { "a conflict" },
+                path.escape_ascii()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Bounds: local bytes stay within the quota, except what is not sent yet or pinned.
 pub(crate) fn bounded(device: &Device, quota: u64) -> Result<(), String> {
     if device.drive.nodes().any(|(row, _)| row.pinned) {

@@ -5,7 +5,7 @@ use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, Flight, Group, GroupOutcome, Kind, Name, NodeId,
     Op, Page, RemoteCommit, RemoteNode, RequestId, Rev,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone)]
 pub(crate) struct Node {
@@ -29,6 +29,11 @@ pub(crate) struct Store {
     trees: Vec<BTreeMap<NodeId, Node>>,
     outcomes: BTreeMap<RequestId, Vec<GroupOutcome>>,
     broken: Option<String>,
+    /// Why nothing is taken at present.
+    pub(crate) refuse: Option<CloudErrorKind>,
+    pub(crate) epoch: u64,
+    /// Nodes that listings leave out.
+    hidden: BTreeSet<NodeId>,
 }
 
 const PAGE: usize = 3;
@@ -44,6 +49,9 @@ impl Store {
             trees: vec![BTreeMap::new()],
             outcomes: BTreeMap::new(),
             broken: None,
+            refuse: None,
+            epoch: 7,
+            hidden: BTreeSet::new(),
         }
     }
 
@@ -67,13 +75,39 @@ impl Store {
         self.nodes.values().filter(|node| node.state.live).map(|node| self.shown(node))
     }
 
+    /// Leaves nodes out of listings from now on; says how many.
+    #[cfg(test)]
+    pub(crate) fn hide(&mut self, which: impl Fn(&RemoteNode) -> bool) -> usize {
+        self.hidden = self.live().filter(which).map(|node| node.id).collect();
+        self.hidden.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn show(&mut self) {
+        self.hidden.clear();
+    }
+
+    /// Gives nodes of one name what a device shows when it cannot open a record; says how many.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self, name: &[u8], shown: Name) -> usize {
+        let spoilt = self.nodes.values_mut().filter(|node| node.state.name.as_bytes() == name);
+        spoilt.map(|node| node.state.name = shown.clone()).count()
+    }
+
+    /// Forgets what is in the trash for good.
+    #[cfg(test)]
+    pub(crate) fn purge(&mut self) {
+        self.nodes.retain(|_, node| node.state.live);
+    }
+
     pub(crate) fn changes(&self, since: Rev, limit: usize) -> (Vec<RemoteCommit>, Rev) {
         let page = self.log.iter().skip(since.0 as usize).take(limit).cloned().collect();
         (page, self.head())
     }
 
     pub(crate) fn children(&self, dir: NodeId, after: Option<&[u8]>) -> Page {
-        let nodes = self.live().filter(|node| node.parent == dir);
+        let shown = |node: &RemoteNode| node.parent == dir && !self.hidden.contains(&node.id);
+        let nodes = self.live().filter(shown);
         self.page(nodes.map(|node| (0, node)).collect(), after)
     }
 
@@ -81,7 +115,8 @@ impl Store {
     pub(crate) fn snapshot(&self, after: Option<&[u8]>) -> Page {
         let rev = after.map_or(self.head().0, |cursor| u64::from(cursor[0]));
         let past = Store { nodes: self.trees[rev as usize].clone(), ..self.clone_tree() };
-        let nodes = past.live().map(|node| (past.depth(node.id), node)).collect();
+        let shown = past.live().filter(|node| !self.hidden.contains(&node.id));
+        let nodes = shown.map(|node| (past.depth(node.id), node)).collect();
         let mut page = self.page(nodes, after.map(|cursor| &cursor[1..]));
         page.rev = Rev(rev);
         page.next = page.next.map(|key| [&[rev as u8], key.as_slice()].concat());
@@ -144,7 +179,9 @@ impl Store {
                     if why.starts_with(MISPLACED) {
                         self.broken = Some(why);
                     }
-                    outcomes.push(GroupOutcome::Conflict(Vec::new()));
+                    let known = group.ops.iter().filter_map(|op| self.nodes.get(&op.id()));
+                    let known = known.map(|node| self.shown(node)).collect();
+                    outcomes.push(GroupOutcome::Conflict(known));
                 }
             }
         }
@@ -165,6 +202,9 @@ impl Store {
             trees: Vec::new(),
             outcomes: BTreeMap::new(),
             broken: None,
+            refuse: None,
+            epoch: self.epoch,
+            hidden: BTreeSet::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What people and programs do: random operations, remembered so that answers can be judged.
 
 mod judge;
+mod saves;
 
 use judge::{is_placed, judge_read};
 
@@ -74,6 +75,12 @@ pub(crate) struct User {
     pub(crate) second: Vec<(Ino, HandleId)>,
     /// What a kernel would not have taken.
     pub(crate) broken: Option<String>,
+    /// Somebody has brought back what was removed, maybe beside what has its name now.
+    pub(crate) undid: bool,
+    /// A save that takes several steps.
+    pub(crate) save: Option<saves::Save>,
+    /// Saves as editors do, writes what others write too, and decides conflicts.
+    pub(crate) saves: bool,
     /// Makes hard links too.
     pub(crate) links: bool,
     /// Tells the tokens of devices apart.
@@ -92,6 +99,7 @@ impl User {
         self.unseen.clear();
         self.flags.clear();
         self.second.clear();
+        self.save = None;
     }
 
     /// Notes a new handle. A kernel keeps one file in one mode.
@@ -121,6 +129,17 @@ impl User {
     pub(crate) fn take_second(&mut self) -> Option<(Ino, HandleId)> {
         let at = self.second.iter().position(|(ino, _)| !self.busy.contains(ino))?;
         Some(self.second.swap_remove(at))
+    }
+
+    /// Makes bytes to be written known again, unless they are common ones.
+    fn stamp(&mut self, data: &mut Vec<u8>) -> [u8; 8] {
+        if data.starts_with(COMMON) {
+            return *COMMON;
+        }
+        self.last_token += 1;
+        let token = (self.salt << 40 | self.last_token).to_be_bytes();
+        data.splice(..data.len().min(8), token);
+        token
     }
 
     fn may(&self, handle: HandleId, what: fn(&OpenFlags) -> bool) -> bool {
@@ -161,22 +180,39 @@ fn child(device: &Device, parent: Ino, name: &Name) -> Option<Ino> {
     nodes.find(|(row, _)| row.parent == parent && row.name == *name).map(|(row, _)| row.ino)
 }
 
+/// Copies, or makes a hard link. Says whether it was its turn.
+fn link(
+    device: &mut Device,
+    user: &mut User,
+    random: &mut Random,
+    (dir, file): (Ino, Option<Ino>),
+) -> bool {
+    if random.chance(6) {
+        if let Some((request, asked)) = copy(user, random) {
+            ask(device, user, request, asked);
+        }
+        return true;
+    }
+    if !random.chance(8) {
+        return false;
+    }
+    if let Some(ino) = file {
+        let request = Request::Link { ino, parent: dir, name: name(random) };
+        ask(device, user, request, Asked::Other);
+    }
+    true
+}
+
 /// Starts one random operation.
 pub(crate) fn act(device: &mut Device, user: &mut User, random: &mut Random) {
     let dirs = nodes(device, Kind::Dir);
     let Some(dir) = random.pick(&dirs).copied() else { return };
     let files = nodes(device, Kind::File);
     let file = random.pick(&files).copied();
-    if user.links && random.chance(6) {
-        if let Some((request, asked)) = copy(user, random) {
-            ask(device, user, request, asked);
-        }
+    if user.links && link(device, user, random, (dir, file)) {
         return;
     }
-    if user.links && random.chance(8) {
-        let Some(ino) = file else { return };
-        let request = Request::Link { ino, parent: dir, name: name(random) };
-        ask(device, user, request, Asked::Other);
+    if user.saves && saves::act(device, user, random, dir) {
         return;
     }
     let (request, asked) = match random.below(100) {
@@ -241,9 +277,8 @@ fn create(user: &mut User, random: &mut Random, dir: Ino) -> (Request, Asked) {
         owner: Owner::default(),
         flags,
     };
-    let _ = user;
     let len = random_len(random);
-    let data = random.chance(80).then(|| payload(random, len));
+    let data = random.chance(80).then(|| payload(user, random, len));
     (request, Asked::Create { data, flags })
 }
 
@@ -251,7 +286,13 @@ fn random_len(random: &mut Random) -> usize {
     8 + random.below(FILE_MAX - 8)
 }
 
-fn payload(random: &mut Random, len: usize) -> Vec<u8> {
+/// What several devices may write alike.
+const COMMON: &[u8; 8] = b"the same";
+
+fn payload(user: &User, random: &mut Random, len: usize) -> Vec<u8> {
+    if user.saves && random.chance(30) {
+        return COMMON.to_vec();
+    }
     (0..len).map(|_| random.next() as u8 | 1).collect()
 }
 
@@ -295,7 +336,7 @@ fn write_unseen(device: &mut Device, user: &mut User, random: &mut Random, file:
         return open(device, user, random, file);
     }
     let len = random_len(random).min(60);
-    let data = payload(random, len);
+    let data = payload(user, random, len);
     put_unseen(device, user, ino, (random.below(FILE_MAX) as u64, data));
 }
 
@@ -303,9 +344,7 @@ fn put_unseen(device: &mut Device, user: &mut User, ino: Ino, (offset, mut data)
     if device.disk.len(ino).is_none() {
         return; // dropped: the handle has the only file, which nobody will look for
     }
-    user.last_token += 1;
-    let token = (user.salt << 40 | user.last_token).to_be_bytes();
-    data.splice(..data.len().min(8), token);
+    let token = user.stamp(&mut data);
     user.forget_tokens(ino, offset, offset + data.len() as u64);
     device.disk.write_unseen(ino, offset, &data);
     device.pass(1_000);
@@ -336,8 +375,9 @@ fn write(user: &mut User, random: &mut Random, ino: Ino) -> Option<(Request, Ask
         return None;
     }
     let len = random_len(random).min(60);
-    let data = payload(random, len);
-    Some(write_at(user, ino, handle, random.below(FILE_MAX) as u64, data))
+    let data = payload(user, random, len);
+    let offset = if data == COMMON { 0 } else { random.below(FILE_MAX) as u64 };
+    Some(write_at(user, ino, handle, offset, data))
 }
 
 pub(crate) fn write_at(
@@ -347,9 +387,7 @@ pub(crate) fn write_at(
     offset: u64,
     mut data: Vec<u8>,
 ) -> (Request, Asked) {
-    user.last_token += 1;
-    let token = (user.salt << 40 | user.last_token).to_be_bytes();
-    data.splice(..data.len().min(8), token);
+    let token = user.stamp(&mut data);
     user.forget_tokens(ino, offset, offset + data.len() as u64);
     user.busy.insert(ino);
     let bytes = Bytes::from(data.clone());

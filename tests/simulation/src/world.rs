@@ -6,8 +6,8 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::workload::{Asked, User, act, ask, listen};
 use fs_core::{
-    Attr, ContentRef, DirEntry, Event, HandleId, Ino, Kind, Limits, OpenFlags, Request, Response,
-    Rev,
+    Attr, Command, ContentRef, DirEntry, Event, HandleId, Ino, Kind, Limits, OpenFlags, Pending,
+    Request, Response, Rev,
 };
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct Config {
     pub steps: usize,
     /// Users make hard links too.
     pub links: bool,
+    /// Users save as editors do, write alike, and decide conflicts.
+    pub saves: bool,
 }
 
 /// What a run did, for the digest and for people.
@@ -28,7 +30,10 @@ pub struct Report {
     pub digest: u64,
     pub commits: u64,
     pub crashes: u64,
+    /// Conflict copies that stand at the end.
     pub conflicts: u64,
+    /// Files that were made or changed alike on two devices.
+    pub twins: u64,
 }
 
 /// A broken promise, with what runs it again.
@@ -37,16 +42,18 @@ pub struct Failure {
     pub seed: u64,
     pub steps: usize,
     pub links: bool,
+    pub saves: bool,
     pub what: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, steps, links, what } = self;
+        let Failure { seed, steps, links, saves, what } = self;
         let links = if *links { "LINKS=1 " } else { "" };
+        let saves = if *saves { "SAVES=1 " } else { "" };
         write!(
             f,
-            "SEED={seed} STEPS={steps} {links}cargo test -p simulation one_seed -- --nocapture\n{what}"
+            "SEED={seed} STEPS={steps} {links}{saves}cargo test -p simulation one_seed -- --nocapture\n{what}"
         )
     }
 }
@@ -74,14 +81,14 @@ pub fn run(config: Config) -> Result<Report, Box<Failure>> {
     match outcome {
         Ok(()) => Ok(world.report),
         Err(what) => {
-            let Config { seed, steps, links } = config;
-            Err(Box::new(Failure { seed, steps, links, what }))
+            let Config { seed, steps, links, saves } = config;
+            Err(Box::new(Failure { seed, steps, links, saves, what }))
         }
     }
 }
 
 impl World {
-    fn new(Config { seed, links, .. }: Config) -> World {
+    fn new(Config { seed, links, saves, .. }: Config) -> World {
         let mut random = Random::new(seed);
         let count = 1 + random.below(3);
         let small = random.chance(40);
@@ -90,13 +97,16 @@ impl World {
             settle_ms: 50,
             passthrough_min: 64,
             idle_nodes: if random.chance(50) { 4 } else { 10_000 },
+            mass_percent: if saves { 30 } else { 0 },
+            mass_least: 3,
+            mass_window_ms: 1_000,
             held_nodes: if small { 3 } else { 10_000 },
             ..Limits::default()
         };
         let devices: Vec<Device> =
             (0..count).map(|number| Device::new(number, limits, random.next())).collect();
         let users = (0..count)
-            .map(|number| User { salt: number as u64 + 1, links, ..User::default() })
+            .map(|number| User { salt: number as u64 + 1, links, saves, ..User::default() })
             .collect();
         World {
             random,
@@ -119,6 +129,10 @@ impl World {
 
     fn step(&mut self, number: usize) -> Result<(), String> {
         let device = &mut self.devices[number];
+        if self.users[number].saves && self.random.chance(1) {
+            look_at_held(device, &mut self.users[number], &self.store, &mut self.random);
+            return Ok(());
+        }
         match self.random.below(1_000) {
             0..350 => act(device, &mut self.users[number], &mut self.random),
             350..880 => {
@@ -175,7 +189,7 @@ impl World {
             device.handle(Event::Link(true));
             device.flights.push(InFlight::Hint(self.store.head()));
         }
-        for step in 0..REST_STEPS {
+        for _ in 0..REST_STEPS {
             let mut idle = true;
             for number in 0..self.devices.len() {
                 self.close_files(number);
@@ -186,6 +200,10 @@ impl World {
                     device.complete(index, &mut self.store, &mut self.random, true);
                 } else if !is_settled(device, self.store.head()) {
                     idle = false;
+                    if self.users[number].saves && self.random.chance(20) {
+                        let approve = Request::Control(Command::Approve);
+                        ask(device, &mut self.users[number], approve, Asked::Other);
+                    }
                     device.tick();
                 }
                 self.after(number)?;
@@ -193,7 +211,6 @@ impl World {
             if idle {
                 return Ok(());
             }
-            let _ = step;
         }
         let device = self.devices.iter().find(|device| !is_settled(device, self.store.head()));
         Err(format!("the world does not come to rest: {:?}", device.map(describe)))
@@ -227,8 +244,19 @@ impl World {
             let shown = tree.iter().map(|(path, attr)| (path.clone(), oracle::seen(attr)));
             oracle::converged(&shown.collect(), &self.store, &self.devices[number])?;
             self.read_everything(number, &tree)?;
+            let alone = self.devices.len() == 1 && !self.users[number].undid;
+            oracle::conflict_names(tree.keys(), alone)?;
+            self.report.twins += self.devices[number].twins;
             oracle::bounded(&self.devices[number], self.devices[number].quota())?;
         }
+        let marked = |device: &Device| {
+            device.drive.nodes().filter(|(row, _)| row.is_conflict_copy()).count() as u64
+        };
+        let conflicts: Vec<u64> = self.devices.iter().map(marked).collect();
+        if conflicts.iter().any(|count| *count != conflicts[0]) {
+            return Err(format!("the devices list different conflicts: {conflicts:?}"));
+        }
+        self.report.conflicts = conflicts[0];
         self.report.commits = self.store.head().0;
         for version in self.store.versions.values() {
             for byte in &version.bytes {
@@ -341,6 +369,23 @@ impl World {
             }
         }
         Err("a request without an answer".to_string())
+    }
+}
+
+/// Somebody lets go of what is held, or takes it back.
+fn look_at_held(device: &mut Device, user: &mut User, store: &Store, random: &mut Random) {
+    let mut commands = vec![Command::Approve, Command::UndoRemovals];
+    let rewritten = device.drive.nodes().filter(|(row, _)| row.pending.has(Pending::CONTENT));
+    for (row, _) in rewritten {
+        let content = ContentRef { id: row.id, rev: row.content_rev };
+        if let Some(version) = store.versions.get(&content) {
+            let (size, mtime) = (version.bytes.len() as u64, row.attrs.mtime);
+            commands.push(Command::PutBack { ino: row.ino, rev: row.content_rev, size, mtime });
+        }
+    }
+    if let Some(command) = random.pick(&commands).cloned() {
+        user.undid |= command == Command::UndoRemovals;
+        ask(device, user, Request::Control(command), Asked::Other);
     }
 }
 

@@ -35,7 +35,7 @@ const FOUND: [(u64, usize); 18] = [
 #[test]
 fn found_seeds_stay_found() {
     for (seed, steps) in FOUND {
-        if let Err(failure) = run(Config { seed, steps, links: false }) {
+        if let Err(failure) = run(Config { seed, steps, links: false, saves: false }) {
             panic!("{failure}");
         }
     }
@@ -47,7 +47,7 @@ const FOUND_WITH_LINKS: [(u64, usize); 2] = [(6_654, 174), (10_040, 200)];
 #[test]
 fn found_seeds_with_hard_links_stay_found() {
     for (seed, steps) in FOUND_WITH_LINKS {
-        if let Err(failure) = run(Config { seed, steps, links: true }) {
+        if let Err(failure) = run(Config { seed, steps, links: true, saves: false }) {
             panic!("{failure}");
         }
     }
@@ -57,58 +57,75 @@ fn found_seeds_with_hard_links_stay_found() {
 fn one_seed() {
     let seed = env("SEED", 1);
     let steps = env("STEPS", STEPS as u64) as usize;
-    let links = env("LINKS", 0) != 0;
-    if let Err(failure) = run(Config { seed, steps, links }) {
+    let (links, saves) = (env("LINKS", 0) != 0, env("SAVES", 0) != 0);
+    if let Err(failure) = run(Config { seed, steps, links, saves }) {
         panic!("{failure}");
     }
 }
 
 #[test]
 fn many_seeds() {
-    many(false);
+    many(false, false);
 }
 
 #[test]
 fn many_seeds_with_hard_links() {
-    many(true);
+    many(true, false);
 }
 
-fn many(links: bool) {
+/// The same with saves as editors make them, equal contents, and people who decide conflicts.
+#[test]
+fn many_seeds_with_saves() {
+    many(false, true);
+    many(true, true);
+}
+
+fn many(links: bool, saves: bool) {
     let first = env("FIRST", 1);
     let count = env("SEEDS", SEEDS);
     let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
-    let failures: Vec<String> = std::thread::scope(|scope| {
+    let results: Vec<(Vec<String>, u64, u64)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|worker| {
                 scope.spawn(move || {
-                    let mut failures = Vec::new();
+                    let (mut failures, mut twins, mut conflicts) = (Vec::new(), 0, 0);
                     for seed in (first + worker..first + count).step_by(threads as usize) {
                         let steps = STEPS / 2 + (seed as usize % STEPS);
-                        match std::panic::catch_unwind(|| run(Config { seed, steps, links })) {
-                            Ok(Ok(_)) => {}
+                        match std::panic::catch_unwind(|| run(Config { seed, steps, links, saves })) {
+                            Ok(Ok(report)) => {
+                                twins += report.twins;
+                                conflicts += report.conflicts;
+                            }
                             Ok(Err(failure)) => failures.push(failure.to_string()),
                             Err(_) => failures.push(format!(
-                                "SEED={seed} STEPS={steps} LINKS={} cargo test -p simulation one_seed (panicked)",
-                                u8::from(links)
+                                "SEED={seed} STEPS={steps} LINKS={} SAVES={} cargo test -p simulation one_seed (panicked)",
+                                u8::from(links), u8::from(saves)
                             )),
                         }
                         if failures.len() >= 5 {
                             break;
                         }
                     }
-                    failures
+                    (failures, twins, conflicts)
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+        workers.into_iter().map(|worker| worker.join().expect("no panic")).collect()
     });
+    let twins: u64 = results.iter().map(|(_, twins, _)| twins).sum();
+    let conflicts: u64 = results.iter().map(|(_, _, conflicts)| conflicts).sum();
+    println!(
+        "{count} worlds: {twins} times the same on two devices, {conflicts} conflicts left open"
+    );
+    let failures: Vec<String> = results.into_iter().flat_map(|(failures, ..)| failures).collect();
     assert!(failures.is_empty(), "{} failing seeds:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(count < 1_000 || !saves || twins > 0 && conflicts > 0, "the worlds are too peaceful");
 }
 
 #[test]
 fn same_seed_same_digest() {
     for seed in 1..50 {
-        let config = Config { seed, steps: STEPS, links: seed % 2 == 0 };
+        let config = Config { seed, steps: STEPS, links: seed % 2 == 0, saves: seed % 3 == 0 };
         let digest = |_| run(config).map_err(|failure| failure.to_string());
         assert_eq!(digest(0), digest(1), "seed {seed}");
     }

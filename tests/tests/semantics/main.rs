@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod conflicts;
+mod decide;
 mod deletes;
 mod devices;
+mod held;
 mod links;
 mod local;
 mod network;

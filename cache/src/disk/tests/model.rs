@@ -18,6 +18,7 @@ struct Model {
     flights: Vec<Flight>,
     cursor: (Rev, u64),
     complete: bool,
+    held: fs_core::Hold,
     last_ino: u64,
     /// Numbers are never used again.
     dead: BTreeSet<u64>,
@@ -66,6 +67,7 @@ impl Model {
             }
             Change::Cursor { rev, epoch } => self.cursor = (*rev, *epoch),
             Change::Complete => self.complete = true,
+            Change::Held(hold) => self.held = *hold,
             Change::PutFlight(flight) => {
                 match self.flights.iter_mut().find(|known| known.request == flight.request) {
                     Some(known) => *known = (**flight).clone(),
@@ -120,6 +122,7 @@ impl Model {
         assert_eq!((recovered.cursor, recovered.epoch), self.cursor);
         assert_eq!(recovered.complete, self.complete);
         assert_eq!(recovered.flights, self.flights);
+        assert_eq!(recovered.held, self.held);
         assert_eq!(recovered.last_seq, Seq(seq));
         assert!(recovered.last_ino.0 >= self.last_ino);
         assert_eq!(recovered.repairs, []);
