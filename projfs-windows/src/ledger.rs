@@ -23,7 +23,8 @@ const APPLICATION: i64 = 0x4d44_706a;
 const STATEMENTS: usize = 16;
 
 const TABLES: &str = "
-    CREATE TABLE queue (id INTEGER PRIMARY KEY AUTOINCREMENT, place BLOB NOT NULL, target BLOB) STRICT;
+    CREATE TABLE queue (id INTEGER PRIMARY KEY AUTOINCREMENT, place BLOB NOT NULL, target BLOB,
+        removed INTEGER NOT NULL) STRICT;
     CREATE TABLE known (key BLOB PRIMARY KEY, ino INTEGER NOT NULL, size INTEGER NOT NULL,
         mtime INTEGER NOT NULL, is_dir INTEGER NOT NULL, print_size INTEGER, print_written INTEGER
     ) STRICT, WITHOUT ROWID;
@@ -43,6 +44,24 @@ pub struct Hint {
     pub place: Place,
     /// A program has moved it there.
     pub target: Option<Place>,
+    /// A program has removed it. Without that a mark of removal at the place may be half of a move, the
+    /// other half of which is yet to be told.
+    pub removed: bool,
+}
+
+impl Hint {
+    #[must_use]
+    pub fn look(place: Place) -> Hint {
+        Hint { place, target: None, removed: false }
+    }
+}
+
+/// Where something that was moved has gone since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trail {
+    pub end: Place,
+    /// Something that waits in the queue tells more about that place.
+    pub goes_on: bool,
 }
 
 /// What opening found.
@@ -97,10 +116,11 @@ impl Ledger {
     pub fn push(&self, hint: &Hint) -> Result<(), LedgerError> {
         self.with(|connection| {
             let mut add =
-                connection.prepare_cached("INSERT INTO queue (place, target) VALUES (?1, ?2)")?;
+                connection.prepare_cached("INSERT INTO queue (place, target, removed) VALUES (?1, ?2, ?3)")?;
             add.execute(params![
                 bytes(hint.place.units()),
-                hint.target.as_ref().map(|target| bytes(target.units()))
+                hint.target.as_ref().map(|target| bytes(target.units())),
+                hint.removed,
             ])
             .map(drop)
         })
@@ -113,14 +133,14 @@ impl Ledger {
     pub fn next(&self, after: i64) -> Result<Option<(i64, Hint)>, LedgerError> {
         self.with(|connection| {
             let mut first = connection.prepare_cached(
-                "SELECT id, place, target FROM queue WHERE id > ?1 ORDER BY id LIMIT 1",
+                "SELECT id, place, target, removed FROM queue WHERE id > ?1 ORDER BY id LIMIT 1",
             )?;
             first
                 .query_row([after], |row| {
                     let target: Option<Vec<u8>> = row.get(2)?;
                     let target = target.map(|target| Place::new(&units(&target)));
                     let place = Place::new(&units(&row.get::<_, Vec<u8>>(1)?));
-                    Ok((row.get(0)?, Hint { place, target }))
+                    Ok((row.get(0)?, Hint { place, target, removed: row.get(3)? }))
                 })
                 .optional()
         })
@@ -131,12 +151,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn goes_on(
+    pub fn follow(
         &self,
         mut after: i64,
         place: &Place,
         steps: usize,
-    ) -> Result<Place, LedgerError> {
+    ) -> Result<Trail, LedgerError> {
         let mut at = place.clone();
         for _ in 0..steps {
             let next = self.with(|connection| {
@@ -152,7 +172,13 @@ impl Ledger {
             let Some((id, target)) = next else { break };
             (after, at) = (id, Place::new(&units(&target)));
         }
-        Ok(at)
+        let goes_on = self.with(|connection| {
+            let mut find = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM queue WHERE id > ?1 AND place = ?2 AND removed)",
+            )?;
+            find.query_row(params![after, bytes(at.units())], |row| row.get(0))
+        })?;
+        Ok(Trail { end: at, goes_on })
     }
 
     /// # Errors
@@ -349,7 +375,7 @@ mod tests {
         let (ledger, found) = open(dir.path(), 1);
         assert_eq!(found, Found::Fresh);
         let hints = [("a", None), ("b\\c", Some("d")), ("a", None)];
-        let hints = hints.map(|(from, to)| Hint { place: place(from), target: to.map(place) });
+        let hints = hints.map(|(from, to)| Hint { target: to.map(place), ..Hint::look(place(from)) });
         hints.iter().for_each(|hint| ledger.push(hint).unwrap());
         drop(ledger);
         let (ledger, found) = open(dir.path(), 1);
@@ -367,11 +393,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (ledger, _) = open(dir.path(), 1);
         for (from, to) in [("a", Some("b")), ("b", None), ("b", Some("c")), ("c", Some("d"))] {
-            ledger.push(&Hint { place: place(from), target: to.map(place) }).unwrap();
+            ledger.push(&Hint { target: to.map(place), ..Hint::look(place(from)) }).unwrap();
         }
         let (first, _) = ledger.next(0).unwrap().unwrap();
-        assert_eq!(ledger.goes_on(first, &place("b"), 64).unwrap(), place("d"));
-        assert_eq!(ledger.goes_on(first, &place("x"), 64).unwrap(), place("x"));
+        let trail = |at: &str| ledger.follow(first, &place(at), 64).unwrap();
+        assert_eq!(trail("b"), Trail { end: place("d"), goes_on: false });
+        assert_eq!(trail("x"), Trail { end: place("x"), goes_on: false });
+        ledger.push(&Hint { removed: true, ..Hint::look(place("d")) }).unwrap();
+        assert_eq!(trail("b"), Trail { end: place("d"), goes_on: true });
     }
 
     #[test]
@@ -406,7 +435,7 @@ mod tests {
         let Found::Damaged(aside) = found else { panic!("{found:?}") };
         assert!(aside.exists());
         assert_eq!(ledger.known(&place("a")).unwrap(), None);
-        ledger.push(&Hint { place: place("a"), target: None }).unwrap();
+        ledger.push(&Hint::look(place("a"))).unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     decide::{Action, Disk, Known, Print, Shown},
+    ledger::Hint,
     names::UNITS_MAX,
     path::Place,
     times::from_ticks,
@@ -102,19 +103,19 @@ impl Provider {
         Ok(self.ledger.forget(place)?)
     }
 
-    fn project(&self, place: &Place) -> Result<(), Trouble> {
+    pub(super) fn project(&self, place: &Place) -> Result<(), Trouble> {
         let cleared = self.clear(place, PRJ_UPDATE_TYPES(0));
         if cleared.is_err() {
             // A folder that is not empty: what is in it comes first.
             for child in self.disk.children(place)? {
-                worker::look(self, &place.join(&child))?;
+                worker::look(self, &place.join(&child), false)?;
             }
         }
         cleared
     }
 
     /// Takes a file off the disk whose bytes are in the core, if they still are those.
-    fn project_file(&self, place: &Place, print: Print) -> Result<(), Trouble> {
+    pub(super) fn project_file(&self, place: &Place, print: Print) -> Result<(), Trouble> {
         if self.disk.look(place)? != Disk::File(print) {
             return Err(Trouble::Moving);
         }
@@ -270,7 +271,7 @@ impl Provider {
             marked.ok()?;
         }
         for child in self.disk.children(place)? {
-            self.look_at(place.join(&child), None);
+            self.look_at(&Hint::look(place.join(&child)));
         }
         Ok(())
     }

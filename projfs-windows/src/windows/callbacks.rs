@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     hresult::{BUFFER_TOO_SMALL, OK, PENDING},
+    ledger::Hint,
     path::Place,
     session::{Room, SessionError, SessionId},
 };
@@ -268,14 +269,21 @@ fn notified(
         }
         PRJ_NOTIFICATION_FILE_RENAMED => match (asked.place.is_root(), destination.is_root()) {
             // Moved in from elsewhere, or out.
-            (true, false) => provider.look_at(destination, None),
-            (false, true) => provider.look_at(asked.place, None),
-            _ => provider.look_at(asked.place, Some(destination)),
+            (true, false) => provider.look_at(&Hint::look(destination)),
+            (false, true) => provider.look_at(&Hint { removed: true, ..Hint::look(asked.place) }),
+            _ => provider.look_at(&Hint {
+                target: Some(destination),
+                ..Hint::look(asked.place)
+            }),
         },
         PRJ_NOTIFICATION_NEW_FILE_CREATED
         | PRJ_NOTIFICATION_FILE_OVERWRITTEN
-        | PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_MODIFIED
-        | PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED => provider.look_at(asked.place, None),
+        | PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_MODIFIED => {
+            provider.look_at(&Hint::look(asked.place));
+        }
+        PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED => {
+            provider.look_at(&Hint { removed: true, ..Hint::look(asked.place) });
+        }
         _ => {}
     }
     HRESULT(OK)

@@ -5,6 +5,7 @@ mod api;
 mod callbacks;
 mod context;
 mod disk;
+mod evict;
 mod mount;
 mod provider;
 mod remote;

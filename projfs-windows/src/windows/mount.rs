@@ -157,6 +157,13 @@ impl Mount {
         Ok(self.provider.ledger.waiting()?)
     }
 
+    /// Takes what is clean at and below a path off this disk; it is projected again. Gives the bytes that
+    /// were freed. What was written here and has not been handed to the core stays, and what is open.
+    #[must_use]
+    pub fn evict(&self, place: &Place) -> u64 {
+        self.provider.evict(place)
+    }
+
     /// Stops to project; what is on the disk stays. Whoever waits is told that the drive is gone.
     pub fn stop(&self) {
         let running = self.raw.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -8,7 +8,6 @@ use crate::{
     hresult::hresult,
     ledger::{Hint, Ledger},
     listing::Entry,
-    path::Place,
     session::Sessions,
     times::to_ticks,
     tree::Tree,
@@ -70,8 +69,8 @@ impl Bell {
 
 impl Provider {
     /// Puts a place into the queue. What cannot be put there is found by a look at everything.
-    pub(crate) fn look_at(&self, place: Place, target: Option<Place>) {
-        let pushed = self.ledger.push(&Hint { place, target });
+    pub(crate) fn look_at(&self, hint: &Hint) {
+        let pushed = self.ledger.push(hint);
         if let Err(error) = &pushed {
             tracing::error!(%error, "a change could not be queued; the whole disk is looked at instead");
         }

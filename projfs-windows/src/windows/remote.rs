@@ -1,6 +1,7 @@
 //! What the core says has changed elsewhere: places to look at, like any other.
 
 use super::provider::Provider;
+use crate::ledger::Hint;
 use engine::Driver;
 use fs_core::Stale;
 use std::sync::{Arc, Weak};
@@ -22,7 +23,7 @@ impl Driver for Remote {
                 let place = provider.tree.place_of_entry(parent, &name);
                 provider.tree.forget_listing(parent);
                 if let Some(place) = place {
-                    provider.look_at(place, None);
+                    provider.look_at(&Hint::look(place));
                 }
             }
             Stale::Data(ino) | Stale::Attrs(ino) => {
@@ -30,7 +31,7 @@ impl Driver for Remote {
                 provider.tree.forget_listing(ino);
                 provider.tree.forget_listing_of(ino);
                 if let Some(place) = place {
-                    provider.look_at(place, None);
+                    provider.look_at(&Hint::look(place));
                 }
             }
             // Nothing is ever opened by passthrough here.

@@ -8,6 +8,7 @@ use crate::{
     bytes::shown,
     commands::Token,
     decide::Shown,
+    ledger::Hint,
     listing::Entry,
     path::Place,
     session::{SessionError, SessionId},
@@ -95,7 +96,7 @@ fn current(provider: &Provider, version: &Shown, asked: &Asked) -> Result<(), HR
         return Ok(());
     }
     let place = provider.tree.place_of(version.ino).unwrap_or_else(|| asked.place.clone());
-    provider.look_at(place, None);
+    provider.look_at(&Hint::look(place));
     Err(code(FsError::Busy))
 }
 

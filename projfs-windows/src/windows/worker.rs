@@ -2,12 +2,13 @@
 
 use super::provider::{Provider, Rung};
 use crate::{
-    decide::{Core, Disk, decide},
+    decide::{Action, Core, Disk, decide},
     ledger::{Hint, LedgerError},
     path::Place,
 };
 use fs_core::{FsError, Kind};
 use std::{
+    collections::{HashMap, HashSet},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::PoisonError,
@@ -16,7 +17,9 @@ use std::{
 
 /// How long a place that could not be dealt with waits: somebody has it open, or the core is busy.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often a place is tried again before it is left to the next look at everything.
+/// How often something that was moved to where nothing is may be looked for: a minute.
+const MOVES_WAIT: u32 = 120;
+/// Moves that are followed from one place to the next.
 pub(super) const CHASE_MAX: usize = 64;
 
 /// Why a place is looked at again later.
@@ -45,16 +48,16 @@ impl From<crate::bytes::PushError> for Trouble {
 
 /// Looks at places until the provider stops.
 pub(super) fn run(provider: &Provider) {
-    let mut failed = false;
+    let mut failed = Failed::default();
     loop {
-        let rung = wait(provider, failed);
+        let rung = wait(provider, !failed.0.is_empty());
         if rung.stop {
             return;
         }
         if rung.scan {
             scan(provider, &Place::root());
         }
-        failed = pass(provider);
+        pass(provider, &mut failed);
     }
 }
 
@@ -78,62 +81,85 @@ fn wait(provider: &Provider, failed: bool) -> Rung {
     rung
 }
 
-/// One way through the queue. Whether something is left in it.
-fn pass(provider: &Provider) -> bool {
-    let (mut after, mut left) = (0, false);
-    loop {
-        if provider.context.is_closed() {
-            return left;
-        }
+/// What could not be done, and how often it was tried.
+#[derive(Default)]
+struct Failed(HashMap<i64, u32>);
+
+/// One way through the queue. What concerns a place that had to wait waits too.
+fn pass(provider: &Provider, failed: &mut Failed) {
+    let mut after = 0;
+    let mut blocked = HashSet::new();
+    let mut left = HashMap::new();
+    while !provider.context.is_closed() {
         let (id, hint) = match provider.ledger.next(after) {
             Ok(Some(next)) => next,
-            Ok(None) => return left,
+            Ok(None) => break,
             Err(error) => {
                 tracing::error!(%error, "the queue cannot be read");
-                return true;
+                left.insert(after, 0);
+                break;
             }
         };
         after = id;
-        let place = &hint.place;
-        let done = catch_unwind(AssertUnwindSafe(|| take(provider, id, &hint)));
-        match done {
-            Ok(Ok(())) => {
-                if let Err(error) = provider.ledger.done(id) {
-                    tracing::error!(%error, "a place cannot be taken off the queue");
-                }
-            }
-            Ok(Err(error)) => {
-                left = true;
-                tracing::debug!(%place, %error, "looked at again later");
-            }
-            Err(_) => {
-                left = true;
-                tracing::error!(%place, "looking at it panicked; it is looked at again later");
-            }
+        let tried = failed.0.get(&id).copied().unwrap_or(0);
+        let mut keys = [Some(&hint.place), hint.target.as_ref()].into_iter().flatten().map(Place::key);
+        if keys.any(|key| blocked.contains(&key)) || !attempt(provider, id, &hint, tried) {
+            left.insert(id, tried.saturating_add(1));
+            blocked.extend([Some(&hint.place), hint.target.as_ref()].into_iter().flatten().map(Place::key));
+        } else if let Err(error) = provider.ledger.done(id) {
+            tracing::error!(%error, "a place cannot be taken off the queue");
+        }
+    }
+    failed.0 = left;
+}
+
+/// Whether it is done.
+fn attempt(provider: &Provider, id: i64, hint: &Hint, tried: u32) -> bool {
+    let place = &hint.place;
+    match catch_unwind(AssertUnwindSafe(|| take(provider, id, hint, tried))) {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(%place, %error, "looked at again later");
+            false
+        }
+        Err(_) => {
+            tracing::error!(%place, "looking at it panicked; it is looked at again later");
+            false
         }
     }
 }
 
-fn take(provider: &Provider, id: i64, hint: &Hint) -> Result<(), Trouble> {
-    if let Some(target) = &hint.target {
-        let target = provider.ledger.goes_on(id, target, CHASE_MAX)?;
-        carry(provider, &hint.place, &target)?;
-        look(provider, &hint.place)?;
-        look(provider, &target)?;
-        return Ok(());
+fn take(provider: &Provider, id: i64, hint: &Hint, tried: u32) -> Result<(), Trouble> {
+    let Some(target) = &hint.target else {
+        return look(provider, &hint.place, hint.removed);
+    };
+    let trail = provider.ledger.follow(id, target, CHASE_MAX)?;
+    let arrived = is_there(provider, &trail.end)?;
+    if !arrived && !trail.goes_on {
+        if tried < MOVES_WAIT {
+            // It has gone on from there, and nobody has said where to yet.
+            return Err(Trouble::Moving);
+        }
+        tracing::warn!(place = %hint.place, "moved to where nothing is; it shows again where it was");
+        let disk = provider.disk.look(&hint.place)?;
+        let vanished = disk == Disk::Tombstone;
+        return if vanished { provider.act(&hint.place, disk, Action::ClearTombstone) } else { Ok(()) };
     }
-    look(provider, &hint.place)
+    if arrived {
+        carry(provider, &hint.place, &trail.end)?;
+    }
+    look(provider, &hint.place, !arrived)?;
+    look(provider, &trail.end, false)
+}
+
+fn is_there(provider: &Provider, place: &Place) -> Result<bool, Trouble> {
+    Ok(!matches!(provider.disk.look(place)?, Disk::Virtual | Disk::Tombstone))
 }
 
 /// A program has moved something: the node moves with it, if it is still what was known there.
 fn carry(provider: &Provider, from: &Place, to: &Place) -> Result<(), Trouble> {
-    if from == to {
-        return Ok(());
-    }
     let renamed_only = from.key() == to.key();
-    let left = matches!(provider.disk.look(from)?, Disk::Virtual | Disk::Tombstone);
-    let arrived = !matches!(provider.disk.look(to)?, Disk::Virtual | Disk::Tombstone);
-    if !(left || renamed_only) || !arrived {
+    if from == to || (!renamed_only && is_there(provider, from)?) {
         return Ok(());
     }
     let (Some(known), Some(entry)) = (provider.ledger.known(from)?, provider.tree.entry(from)?)
@@ -149,12 +175,16 @@ fn carry(provider: &Provider, from: &Place, to: &Place) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Looks at one place and does what follows.
-pub(super) fn look(provider: &Provider, place: &Place) -> Result<(), Trouble> {
+/// Looks at one place and does what follows. `removed`: a program is known to have removed it.
+pub(super) fn look(provider: &Provider, place: &Place, removed: bool) -> Result<(), Trouble> {
     if place.is_root() {
         return Ok(());
     }
-    let disk = provider.disk.look(place)?;
+    let disk = match provider.disk.look(place)? {
+        // With the folder that it was in: that has the mark.
+        Disk::Virtual if removed && is_below_removed(provider, place)? => Disk::Tombstone,
+        disk => disk,
+    };
     let core = match provider.tree.entry(place)? {
         None => Core::Nothing,
         Some(entry) => match entry.node.attr.kind {
@@ -164,9 +194,24 @@ pub(super) fn look(provider: &Provider, place: &Place) -> Result<(), Trouble> {
         },
     };
     let known = provider.ledger.known(place)?;
-    let action = decide(disk, core, known);
-    tracing::trace!(%place, ?disk, ?core, ?known, ?action);
+    let action = match decide(disk, core, known) {
+        // Perhaps it was moved: whoever says so comes later.
+        Action::RemoveFromCore if !removed => Action::Nothing,
+        action => action,
+    };
+    tracing::trace!(%place, removed, ?disk, ?core, ?known, ?action);
     provider.act(place, disk, action)
+}
+
+fn is_below_removed(provider: &Provider, place: &Place) -> Result<bool, Trouble> {
+    let mut at = place.parent();
+    while let Some(folder) = at.filter(|folder| !folder.is_root()) {
+        if provider.disk.look(&folder)? == Disk::Tombstone {
+            return Ok(true);
+        }
+        at = folder.parent();
+    }
+    Ok(false)
 }
 
 /// Puts everything into the queue that has something on the disk.
@@ -184,7 +229,8 @@ pub(super) fn scan(provider: &Provider, place: &Place) {
             Ok(disk) => matches!(disk, Disk::Dir | Disk::Placeholder { dir: true }),
             Err(_) => false,
         };
-        provider.look_at(child.clone(), None);
+        // What was removed while nobody watched, or before the end of the last time.
+        provider.look_at(&Hint { removed: true, ..Hint::look(child.clone()) });
         if is_dir {
             scan(provider, &child);
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     App, Code, Listed, Scan,
-    calls::{Ask, OK, Provider, violation, violations, win32},
+    calls::{Ask, GONE, OK, Provider, violation, violations, win32},
     command::Pending,
     exports::is_name,
     instance::{self, Place, Root, Tree, join, lock, split},
@@ -34,7 +34,6 @@ use windows::{
 
 const NOT_FOUND: i32 = win32(2);
 const INSUFFICIENT_BUFFER: i32 = win32(122);
-const GONE: i32 = win32(362);
 /// Bytes of a file that are asked for at once.
 const PIECE: u64 = 8 << 20;
 const RESTART: i32 = 1;
@@ -217,6 +216,7 @@ fn project(
     let mut all = Vec::new();
     let mut flags = 0;
     let mut restart = scan.restart;
+    let mut first = None;
     let result = loop {
         let mut buffer = Buffer { room: scan.room, entries: Vec::new() };
         let handle = PRJ_DIR_ENTRY_BUFFER_HANDLE((&raw mut buffer).cast());
@@ -233,7 +233,13 @@ fn project(
         }
         if std::mem::take(&mut restart) {
             flags = RESTART;
+            first = buffer.entries.first().cloned();
             continue;
+        }
+        if let Some(first) = first.take()
+            && buffer.entries.first() != Some(&first)
+        {
+            violation("GetDirectoryEnumeration: RESTART_SCAN was ignored");
         }
         all.extend(buffer.entries);
     };

@@ -5,8 +5,9 @@ use crate::{
     item::Version,
 };
 use std::{
+    collections::BTreeMap,
     ffi::c_void,
-    sync::{Mutex, PoisonError},
+    sync::{Condvar, Mutex, PoisonError},
 };
 use windows::{
     Win32::Storage::ProjectedFileSystem::{
@@ -24,6 +25,43 @@ pub(crate) const fn win32(code: u32) -> i32 {
     (0x8007_0000_u32 | code).cast_signed()
 }
 pub(crate) const PENDING: i32 = win32(997);
+/// The provider has stopped: "the provider is temporarily unavailable"
+pub(crate) const GONE: i32 = win32(362);
+
+/// Calls into providers that are under way, by context; `None`: no call may begin any more.
+static CALLS: Mutex<BTreeMap<usize, Option<usize>>> = Mutex::new(BTreeMap::new());
+static CALLS_END: Condvar = Condvar::new();
+
+/// One call; `None` when the provider has stopped.
+struct Entered(usize);
+
+impl Entered {
+    fn begin(context: usize) -> Option<Entered> {
+        let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = calls.entry(context).or_insert(Some(0)).as_mut()?;
+        *running += 1;
+        Some(Entered(context))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Some(running)) = calls.get_mut(&self.0) {
+            *running -= 1;
+        }
+        CALLS_END.notify_all();
+    }
+}
+
+/// Lets no call begin and waits for those under way.
+pub(crate) fn close(context: usize) {
+    let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    while calls.get(&context).is_some_and(|running| running.is_some_and(|running| running > 0)) {
+        calls = CALLS_END.wait(calls).unwrap_or_else(PoisonError::into_inner);
+    }
+    calls.insert(context, None);
+}
 
 static VIOLATIONS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -128,6 +166,7 @@ impl Provider {
             TriggeringProcessImageFileName: PCWSTR(program.as_ptr()),
             InstanceContext: self.instance as *mut c_void,
         };
+        let Some(_entered) = Entered::begin(self.context) else { return GONE };
         let answer = call(&raw const data);
         path.fill(0xdead);
         program.fill(0xdead);

@@ -3,7 +3,7 @@
 use crate::{
     app::{MODEL, Buffer},
     buffers::{self, ALIGNMENT},
-    calls::{OK, Provider, Table, violation, win32},
+    calls::{OK, Provider, Table, close, violation, win32},
     command::COMMANDS,
     instance::{self, SEPARATOR, join, lock, root_of_context, split},
     item::{Item, State},
@@ -145,6 +145,7 @@ unsafe extern "system" fn PrjStartVirtualizing(
 #[unsafe(no_mangle)]
 unsafe extern "system" fn PrjStopVirtualizing(context: Context) {
     if let Some(root) = living(context, "PrjStopVirtualizing") {
+        close(context.0 as usize);
         lock(&root.state).provider = None;
     }
 }

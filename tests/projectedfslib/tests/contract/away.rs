@@ -1,6 +1,37 @@
-//! Conflicts, and what a role may not do.
+//! Without the store, conflicts, and what a role may not do.
 
 use crate::world::{World, wait_until};
+
+#[test]
+fn without_the_store_the_drive_goes_on() {
+    let world = World::new();
+    world.remote.write("here", b"here");
+    world.remote.write("there", b"there");
+    world.lists("", &[("here", 4), ("there", 5)]);
+    assert_eq!(world.read("here").unwrap(), b"here");
+    world.line.cut();
+    wait_until("the device knows that it is alone", || {
+        // What is not here says that the network is away, never that the file is.
+        world.read("there").is_err_and(|code| {
+            let code = code.cast_unsigned();
+            assert_ne!(code, 0x8007_0002);
+            code == 0x8007_04cf
+        })
+    });
+    assert_eq!(world.read("here").unwrap(), b"here");
+    assert_eq!(world.list("").unwrap(), ["here", "there"]);
+    world.write("made", b"made alone");
+    world.app.rename(&world.root(), "here", "moved").unwrap();
+    world.app.delete(&world.root(), "there").unwrap();
+    world.quiet();
+    assert_eq!(world.list("").unwrap(), ["made", "moved"]);
+    assert_eq!(world.remote.read("made"), None);
+    world.line.mend();
+    world.remote.sees("made", b"made alone");
+    world.remote.sees("moved", b"here");
+    wait_until("the removal is known", || world.remote.names("") == ["made", "moved"]);
+    world.keeps_the_contract();
+}
 
 #[test]
 fn an_edit_and_a_change_from_elsewhere_are_both_kept() {

@@ -25,15 +25,10 @@ fn what_is_in_the_store_is_listed_and_read() {
     world.remote.write("docs\\large.bin", &large);
     world.remote.write("docs\\a.txt", b"hello");
     world.remote.write("empty", b"");
-    wait_until("all of it is listed", || world.list("docs").is_ok_and(|names| names.len() == 2));
+    world.lists("docs", &[("a.txt", 5), ("large.bin", large.len())]);
     assert_eq!(world.list("").unwrap(), ["docs", "empty"]);
-    assert_eq!(world.list("docs").unwrap(), ["a.txt", "large.bin"]);
     // Listing makes no placeholders; looking at a file does, and fetches nothing.
     assert_eq!(world.state("docs\\a.txt"), "virtual");
-    wait_until("its size is known", || {
-        let all = world.app.list(&world.root(), "docs", Scan::default()).unwrap();
-        all.iter().any(|entry| entry.name == "large.bin" && entry.size == large.len() as u64)
-    });
     world.app.open(&world.root(), "DOCS\\LARGE.BIN").unwrap();
     assert_eq!(world.state("docs\\large.bin"), "placeholder");
     assert!(world.read("docs\\large.bin").unwrap() == large);

@@ -4,8 +4,10 @@
 
 mod away;
 mod basics;
+mod line;
 mod names;
 mod pressure;
 mod remote;
+mod room;
 mod restart;
 mod world;

@@ -15,9 +15,9 @@ fn eight_programs_at_once() {
     for number in 0..FILES {
         world.remote.write(&format!("r{number}"), &noise(40_000 + number));
     }
-    wait_until("all of it is listed", || world.list("").unwrap().len() == FILES);
-    wait_until("the last size is known", || {
-        world.read(&format!("r{}", FILES - 1)).is_ok_and(|it| it.len() == 40_000 + FILES - 1)
+    wait_until("all lengths are known", || {
+        let listed = world.app.list(&world.root(), "", projectedfslib::Scan::default()).unwrap();
+        listed.len() == FILES && listed.iter().all(|entry| entry.size >= 40_000)
     });
     thread::scope(|scope| {
         for program in 0..THREADS {

@@ -17,6 +17,8 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::line::Line;
 use windows::{
     Win32::System::LibraryLoader::{GetProcAddress, LoadLibraryW},
     core::{HSTRING, PCSTR},
@@ -69,6 +71,8 @@ pub(crate) struct World {
     pub(crate) device: Option<Device>,
     pub(crate) remote: Remote,
     pub(crate) read_only: bool,
+    /// Between the device and the store.
+    pub(crate) line: Line,
     credentials: Credentials,
     runtime: Runtime,
     dir: TempDir,
@@ -88,12 +92,18 @@ impl World {
 
     pub(crate) fn with(read_only: bool) -> World {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // What a failed test has done shows with RUST_LOG.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let app = app();
         app.violations();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let server = std::env::var(STORE).expect("run `cargo xtask windows`: it starts the store");
         let code = std::fs::read_to_string(std::env::var_os(SETUP_CODE).unwrap()).unwrap();
-        let (credentials, other) = runtime.block_on(async {
+        let line = Line::new(&server);
+        let (mut credentials, other) = runtime.block_on(async {
             let options = ClientOptions::default();
             let names = ("Home", "here");
             let (own, recovery) =
@@ -101,6 +111,7 @@ impl World {
             let key = recovery.reveal();
             (own, cloud::join(&server, &key, "elsewhere", &options).await.unwrap())
         });
+        credentials.server = line.url();
         let dir = tempfile::tempdir().unwrap();
         let engine = engine(&dir.path().join("elsewhere"), &other, &runtime, 2);
         let remote = Remote { tree: Tree::new(engine.port()), engine };
@@ -109,6 +120,7 @@ impl World {
             device: None,
             remote,
             read_only,
+            line,
             credentials,
             runtime,
             dir,
@@ -174,6 +186,18 @@ impl World {
     #[track_caller]
     pub(crate) fn write(&self, place: &str, data: &[u8]) {
         self.app.write(&self.root(), place, 0, data, true).unwrap();
+    }
+
+    /// Until a folder lists exactly these, with these lengths.
+    #[track_caller]
+    pub(crate) fn lists(&self, place: &str, expected: &[(&str, usize)]) {
+        wait_until(&format!("{place} lists {expected:?}"), || {
+            let Ok(listed) = self.app.list(&self.root(), place, Scan::default()) else {
+                return false;
+            };
+            let found = listed.iter().map(|entry| (entry.name.as_str(), entry.size as usize));
+            found.eq(expected.iter().copied())
+        });
     }
 
     pub(crate) fn state(&self, place: &str) -> &'static str {
