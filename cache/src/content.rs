@@ -205,12 +205,18 @@ impl Content {
         self.change(ino, size > 0, |file| file.set_len(size))
     }
 
+    /// A range that ends beyond the end of the backing file makes it longer: whoever reads it without
+    /// asking must see that.
     pub(crate) fn zero(&self, ino: Ino, range: Range) -> Result<(), Error> {
         if range.is_empty() {
             return Ok(());
         }
         self.change(ino, false, |file| {
-            let inside = range.clip(Range::new(0, file.metadata()?.len()));
+            let len = file.metadata()?.len();
+            let inside = range.clip(Range::new(0, len));
+            if range.end > len {
+                file.set_len(range.end)?;
+            }
             if inside.is_empty() {
                 return Ok(());
             }
@@ -238,13 +244,14 @@ impl Content {
         }
     }
 
-    /// Looks at a backing file. What others wrote to it is counted from here on.
-    pub(crate) fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error> {
+    /// Looks at a backing file. What others wrote to it is counted from here on. With `begin` it is made
+    /// if it is missing, and handed out for unseen writes next.
+    pub(crate) fn measure(&self, ino: Ino, begin: bool, writers: bool) -> Result<Measure, Error> {
         let failed = |error| Error::io(&self.path(ino), error);
         // Before its times are looked at: whoever could write and cannot any more has written by then.
         let writers = writers && self.has_writers(ino).map_err(failed)?;
-        let Some(file) = self.open(ino, create)? else { return Ok(Measure::default()) };
-        self.note(ino, &file, || Ok(()))?;
+        let Some(file) = self.open(ino, begin)? else { return Ok(Measure::default()) };
+        self.note(ino, &file, || if begin { platform::unwritten(&file) } else { Ok(()) })?;
         let metadata = file.metadata().map_err(failed)?;
         Ok(platform::measure(&metadata, writers))
     }
@@ -380,7 +387,9 @@ impl Content {
             let Some(file) = self.open_as_it_is(Ino(left.ino), true)? else { continue };
             self.note(Ino(left.ino), &file, || {
                 let mut parts = left.parts.iter();
-                parts.try_for_each(|part| platform::write_at(&file, &part.data, part.offset))
+                parts.try_for_each(|part| platform::write_at(&file, &part.data, part.offset))?;
+                // They were written long ago.
+                platform::unwritten(&file)
             })?;
         }
         // What was promised goes from one safe place to another.
@@ -393,7 +402,10 @@ impl Content {
 
     /// Writes what a replay of the journal has found.
     pub(crate) fn restore(&self, part: &Part) -> Result<(), Error> {
-        self.change(Ino(part.ino), true, |file| platform::write_at(file, &part.data, part.offset))
+        self.change(Ino(part.ino), true, |file| {
+            platform::write_at(file, &part.data, part.offset)?;
+            platform::unwritten(file)
+        })
     }
 
     /// Moves a backing file away; the caller writes down where to.

@@ -246,12 +246,12 @@ impl LocalStore for DiskStore {
         self.shared.content.zero(ino, range)
     }
 
-    fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error> {
-        if create {
+    fn measure(&self, ino: Ino, begin: bool, writers: bool) -> Result<Measure, Error> {
+        if begin {
             self.check_open()?;
             self.leave_room_for_records()?;
         }
-        self.shared.content.measure(ino, create, writers)
+        self.shared.content.measure(ino, begin, writers)
     }
 
     fn backing(&self, ino: Ino) -> Result<Option<File>, Error> {

@@ -35,6 +35,8 @@ pub(crate) mod meta {
     pub(crate) const CURSOR: &str = "cursor";
     pub(crate) const EPOCH: &str = "epoch";
     pub(crate) const COMPLETE: &str = "complete";
+    /// 1 when a node with an access control list was ever put.
+    pub(crate) const ACLS: &str = "acls";
     pub(crate) const LAST_INO: &str = "last_ino";
     /// Counts barriers: a row that changes so that a synced frame is written.
     pub(crate) const BARRIER: &str = "barrier";

@@ -310,6 +310,7 @@ fn load(writer: &Writer, last: u64, repairs: Vec<Change>) -> Result<Recovered, E
             cursor: Rev(number(meta::CURSOR)?),
             epoch: number(meta::EPOCH)?,
             complete: number(meta::COMPLETE)? != 0,
+            acls: number(meta::ACLS)? != 0,
             rows: index::load_with_ancestors(conn, &inos)?,
             flights: index::flights(conn)?,
             last_ino: Ino(writer.last_ino()),

@@ -55,12 +55,12 @@ pub trait LocalStore: Send + Sync + 'static {
     /// Copies `part` of `from` to `offset` of `to`, without the bytes passing through this process
     /// where the file system can do that. The two must not overlap in one file.
     fn copy(&self, from: Ino, part: Range, to: Ino, offset: u64) -> Result<(), Error>;
-    /// Makes `range` read as zeros without changing the length.
+    /// Makes `range` read as zeros; a file that ends inside becomes longer.
     fn zero(&self, ino: Ino, range: Range) -> Result<(), Error>;
-    /// Looks at the backing file of `ino`; one that is missing is made with `create`, and counts as empty
-    /// otherwise. `writers`: says truly whether anybody has it open, or mapped, for writing; without
+    /// Looks at the backing file of `ino`; one that is missing counts as empty. With `begin` it is made,
+    /// and before the look its time of modification becomes [`Measure::UNWRITTEN`]. `writers`: says truly whether anybody has it open, or mapped, for writing; without
     /// that nobody does.
-    fn measure(&self, ino: Ino, create: bool, writers: bool) -> Result<Measure, Error>;
+    fn measure(&self, ino: Ino, begin: bool, writers: bool) -> Result<Measure, Error>;
     /// The backing file of `ino`, opened for reading only, to be handed to the kernel. `None` if there
     /// is none.
     fn backing(&self, ino: Ino) -> Result<Option<File>, Error>;

@@ -2,7 +2,7 @@
 
 use crate::chunk;
 use crate::client::Call;
-use crate::keys::{ChunkId, Refused};
+use crate::keys::{ChunkId, Keys, Refused};
 use crate::layout::Pages;
 use crate::manifest::{Body, Extent, Layout, PageRef, decode_page};
 use crate::native::Native;
@@ -102,7 +102,7 @@ impl Native {
                 }
                 return Ok(());
             }
-            Small::Manifest(body) => body,
+            Small::Manifest(body, _) => body,
         };
         let range = range.clip(Range::new(0, body.size));
         match &body.layout {
@@ -127,17 +127,21 @@ impl Native {
     }
 
     /// The body of a version. Where the first bytes of an unknown file are wanted it may well be a small
-    /// one: then its only chunk comes along, and the file costs one round trip instead of two.
+    /// one: then its only chunk comes along, and the file costs one round trip instead of two. Of a large
+    /// one the first page of its manifest does, so that it costs two instead of three.
     async fn start(&self, content: ContentRef, range: Range) -> Result<Small, CloudError> {
         let known = self.bodies.get(&content).is_some();
         if known || range.start > 0 || range.len() > ALONG_BYTES {
-            return self.body(content).await.map(Small::Manifest);
+            return Ok(Small::Manifest(self.body(content).await?, None));
         }
         let found = self.contents(&[content], true).await?;
         let mut opened = self.open_small(vec![content], found).await?.into_iter();
         let small = opened.next().unwrap_or_else(|| Err(gone(content)))?;
-        if let Small::Manifest(body) = &small {
+        if let Small::Manifest(body, first_page) = &small {
             self.bodies.put(content, body.clone(), body.weight());
+            if let Some((id, extents)) = first_page {
+                self.keep_page(*id, extents);
+            }
         }
         Ok(small)
     }
@@ -167,7 +171,7 @@ impl Native {
             for (content, opened) in now.iter().zip(self.open_small(now.to_vec(), found).await?) {
                 match opened {
                     Ok(Small::Bytes(bytes)) => results.push(Ok(bytes)),
-                    Ok(Small::Manifest(body)) => {
+                    Ok(Small::Manifest(body, _)) => {
                         rest.push((results.len(), *content, body));
                         results.push(Ok(Bytes::new()));
                     }
@@ -202,9 +206,13 @@ impl Native {
                             let bytes = want.take(opened.map(Bytes::from));
                             bytes.map(Small::Bytes).map_err(|why| damaged(*content, why))
                         }
-                        _ => Ok(Small::Manifest(body)),
+                        _ => Ok(Small::Manifest(body, None)),
                     },
-                    _ => Ok(Small::Manifest(body)),
+                    (Layout::Pages(pages), Some(stored)) => {
+                        let first = first_page(&sealer.keys, pages, stored);
+                        Ok(Small::Manifest(body, first))
+                    }
+                    _ => Ok(Small::Manifest(body, None)),
                 }
             };
             contents.iter().zip(&found).map(open).collect()
@@ -361,7 +369,19 @@ impl Native {
 
 enum Small {
     Bytes(Bytes),
-    Manifest(Arc<Body>),
+    /// With the first page of a manifest that has pages, if that came along.
+    Manifest(Arc<Body>, Option<FirstPage>),
+}
+
+type FirstPage = (ChunkId, Arc<Vec<Extent>>);
+
+/// The page that came along with a body. It was not asked for by its name: anything else is as good as
+/// nothing.
+fn first_page(keys: &Keys, pages: &[PageRef], stored: &[u8]) -> Option<FirstPage> {
+    let page = pages.first()?;
+    let plain = chunk::open_whole(keys, &page.id, stored).ok()?;
+    let extents = decode_page(&plain, *page).ok()?;
+    Some((page.id, Arc::new(extents)))
 }
 
 fn open_body(

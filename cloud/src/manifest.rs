@@ -4,6 +4,7 @@ use crate::keys::{ChunkId, Refused};
 use fs_core::Range;
 use minicbor::{Decode, Encode};
 use protocol::limits::{CHUNK_PLAIN_BYTES, INLINE_BYTES};
+use std::collections::BTreeSet;
 
 const BODY_VERSION: u8 = 1;
 const PAGE_VERSION: u8 = 1;
@@ -130,7 +131,11 @@ impl Body {
         match &self.layout {
             Layout::Inline(_) => Vec::new(),
             Layout::Extents(extents) => chunks_of(extents),
-            Layout::Pages(pages) => distinct(pages.iter().map(|page| page.id).collect()),
+            // The first page first: the server sends it along with the body.
+            Layout::Pages(pages) => {
+                let mut seen = BTreeSet::new();
+                pages.iter().map(|page| page.id).filter(|id| seen.insert(*id)).collect()
+            }
         }
     }
 

@@ -36,8 +36,8 @@ fn attempt(store: &dyn LocalStore, journal: &Journal, effect: &Local) -> Outcome
             Outcome::Local(first(after).and_then(|()| plain(store.zero(*ino, *range))))
         }
         Local::Sync { ino, upto } => Outcome::Local(plain(store.sync(*ino, *upto))),
-        Local::Measure { ino, create, writers, after } => {
-            let seen = first(after).and_then(|()| plain(store.measure(*ino, *create, *writers)));
+        Local::Measure { ino, begin, writers, after } => {
+            let seen = first(after).and_then(|()| plain(store.measure(*ino, *begin, *writers)));
             Outcome::Measured(seen)
         }
         Local::Evict { ino, after } => {

@@ -92,7 +92,7 @@ fn create_in(port: &Port, parent: Ino, text: &str) -> (Ino, HandleId) {
 fn write(port: &Port, (ino, handle): (Ino, HandleId), offset: u64, data: &[u8]) {
     let data = bytes::Bytes::copy_from_slice(data);
     let len = data.len() as u32;
-    let answer = port.call(Request::Write { ino, handle, offset, data });
+    let answer = port.call(Request::Write { ino, handle, offset, data, strip: false });
     assert_eq!(answer, Ok(Response::Written(len)));
 }
 

@@ -38,6 +38,17 @@ pub struct Attrs {
     pub xattrs: Xattrs,
 }
 
+impl Attrs {
+    /// Whether it has a POSIX access control list, its own or one to hand down.
+    pub fn has_acl(&self) -> bool {
+        [ACL_ACCESS, ACL_DEFAULT].iter().any(|name| self.xattrs.contains_key(*name))
+    }
+}
+
+/// The attribute with the list of a node, and the one with what a directory hands down (acl(5)).
+pub(crate) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
+pub(crate) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+
 /// The attributes of a node as a driver shows them (stat).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attr {
@@ -67,6 +78,9 @@ pub enum SetTime {
 /// The fields that a setattr changes; `None` leaves a field as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetAttrs {
+    /// Set-id bits go, unless `mode` says which stay: an owner or content changes, and who does it may not
+    /// keep them.
+    pub strip: bool,
     pub mode: Option<u32>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,

@@ -23,8 +23,8 @@ impl Drive {
             (Work::Fill { ino, range, content }, Outcome::Local(result)) => {
                 self.fill_done(ino, range, content, result);
             }
-            (Work::Truncate { ticket, ino, open }, Outcome::Local(result)) => {
-                self.truncate_done(ticket, ino, open, result);
+            (Work::Truncate { ticket, ino, cut }, Outcome::Local(result)) => {
+                self.truncate_done(ticket, ino, cut, result);
             }
             (Work::Copy { ticket, from, part, to, range }, Outcome::Local(result)) => {
                 self.copy_done(ticket, (from, part), (to, range), result);

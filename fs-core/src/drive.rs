@@ -53,7 +53,7 @@ impl Drive {
         let mut drive = Drive {
             limits,
             now,
-            tree: Tree::of_life(limits.life),
+            tree: Tree::new(limits.life, recovered.acls),
             handles: Handles::of_life(limits.life),
             held: Held::default(),
             faults: Faults::default(),
@@ -373,7 +373,18 @@ impl Drive {
     }
 
     pub(crate) fn invalidate(&mut self, stale: Stale) {
+        let open_dir = match &stale {
+            Stale::Entry { parent, .. } => {
+                self.tree.relist(*parent);
+                Some(*parent).filter(|dir| self.tree.get(*dir).is_some_and(Inode::is_held))
+            }
+            _ => None,
+        };
         self.staged.push(Effect::Invalidate(stale));
+        // The next one who opens the directory is told to read it anew; one who has it open may rewind.
+        if let Some(dir) = open_dir {
+            self.staged.push(Effect::Invalidate(Stale::Data(dir)));
+        }
     }
 
     pub(crate) fn note(&mut self, text: impl Into<String>) {

@@ -77,10 +77,11 @@ pub enum Local {
         upto: Seq,
     },
     /// Look at the backing file: its length, its times, and (with `writers`) whether anybody has it open
-    /// for writing. With `create` it is made if it is missing.
+    /// for writing. With `begin` it is made if it is missing, and its time of modification becomes
+    /// [`crate::Measure::UNWRITTEN`] before the look.
     Measure {
         ino: Ino,
-        create: bool,
+        begin: bool,
         writers: bool,
         after: Seq,
     },
@@ -126,9 +127,9 @@ pub enum Cloud {
 pub enum Stale {
     /// The entry `name` in `parent` (present or negative).
     Entry { parent: Ino, name: Name },
-    /// Attributes and cached pages.
+    /// Attributes and cached pages; of a directory, its cached listing.
     Data(Ino),
-    /// Attributes only (also a directory's cached listing).
+    /// Attributes only.
     Attrs(Ino),
     /// The backing file is gone, or another one: what a driver keeps open of it. Handles that are open
     /// keep theirs.

@@ -66,6 +66,12 @@ pub struct Measure {
     pub writers: bool,
 }
 
+impl Measure {
+    /// The time of modification (1970) that a backing file gets when it is handed out for unseen
+    /// writes: another one is that of such a write.
+    pub const UNWRITTEN: Timestamp = Timestamp(0);
+}
+
 /// What the store recovered at start.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Recovered {
@@ -73,6 +79,8 @@ pub struct Recovered {
     pub cursor: Rev,
     pub epoch: u64,
     pub complete: bool,
+    /// Whether some node ever had an access control list ([`crate::Attrs::has_acl`]).
+    pub acls: bool,
     /// The root, every pending node, every pinned node, every limbo node and tombstone, every hard
     /// link, every file with local bytes, each with all its ancestors.
     pub rows: Vec<Loaded>,

@@ -82,6 +82,10 @@ impl Handles {
         self.open.get_mut(&id).filter(|handle| handle.ino == ino)
     }
 
+    pub(crate) fn is_open(&self, id: HandleId) -> bool {
+        self.open.contains_key(&id)
+    }
+
     pub(crate) fn close(&mut self, id: HandleId) -> Option<Handle> {
         self.open.remove(&id)
     }

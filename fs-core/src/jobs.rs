@@ -32,7 +32,7 @@ pub(crate) enum Work {
     Truncate {
         ticket: Ticket,
         ino: Ino,
-        open: Option<HandleId>,
+        cut: Cut,
     },
     /// The backing bytes of a range are dropped; nobody may fill it meanwhile.
     Drop {
@@ -80,15 +80,26 @@ pub(crate) enum Work {
     Commit,
 }
 
+/// Why a file is cut (or made longer).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cut {
+    /// A handle was opened so.
+    Open(HandleId),
+    /// Its length was set, with `timed` the time of modification too.
+    Set { timed: bool },
+}
+
 /// What a look at a backing file is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Why {
     /// Requests wait to know its size and times.
     Asked,
     /// A handle that can write to it unseen is about to be given out.
-    Opened { ticket: Ticket, handle: HandleId },
+    Opened { ticket: Ticket, handle: HandleId, first: bool },
     /// Whether it has changed, and whether anybody can still write.
     Watch,
+    /// Its length, or its time of modification (`timed`), was set: the answer shows both.
+    Set { ticket: Ticket, timed: bool },
     /// Its bytes were staged: whether they changed meanwhile.
     Staged,
 }

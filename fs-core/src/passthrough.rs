@@ -50,6 +50,8 @@ pub(crate) struct Passthrough {
     fresh: BTreeMap<Ticket, BTreeSet<Ino>>,
     /// Backing files numbered so far.
     files: u64,
+    /// The handle that was last opened to read a file that is not wholly here.
+    reader: Option<(Ino, HandleId)>,
 }
 
 impl Passthrough {
@@ -76,15 +78,21 @@ impl Passthrough {
         self.fresh.get(&ticket).is_some_and(|seen| seen.contains(&ino))
     }
 
-    /// Whether a look shows something else than the last one, and then whether its times moved.
-    fn compare(&mut self, ino: Ino, now: &Measure, at: Timestamp) -> (bool, bool) {
+    /// Whether a look shows something else than the last one, and whether it was written since: without
+    /// a last one, since `known`, the last change that was recorded.
+    fn compare(
+        &mut self,
+        ino: Ino,
+        (now, at): (&Measure, Timestamp),
+        known: Timestamp,
+    ) -> (bool, bool) {
         let Some(blind) = self.blind.get_mut(&ino) else { return (false, false) };
         let before = blind.seen.replace((*now, at));
-        let Some((seen, seen_at)) = before else { return (true, true) };
+        let Some((seen, seen_at)) = before else { return (true, now.mtime > known) };
         let moved = (seen.size, seen.mtime, seen.ctime) != (now.size, now.mtime, now.ctime);
         // The last look came so soon after the last write that another one may have gone unnoticed.
         let doubt = now.size > 0 && seen_at.0.saturating_sub(seen.mtime.0).abs() < TICK_NANOS;
-        (moved || doubt, moved)
+        (moved || doubt, now.mtime != seen.mtime && now.mtime != Measure::UNWRITTEN)
     }
 }
 
@@ -93,6 +101,10 @@ fn is_whole(inode: &Inode) -> bool {
     let Some(content) = &inode.content else { return false };
     let gaps = content.valid.gaps(Range::new(0, inode.row.size));
     gaps.into_iter().all(|gap| content.dirty.covers(gap))
+}
+
+fn lacks_bytes(inode: &Inode) -> bool {
+    !inode.absent(Range::new(0, inode.row.size)).is_empty()
 }
 
 /// There is no clean byte that a changed one would have to be told from.
@@ -134,12 +146,29 @@ impl Drive {
         }
         let placed = inode.row.parent != Ino::NONE && !inode.row.gone;
         if flags.write {
+            if self.may_be_a_copy() {
+                return Route::Core;
+            }
             let takes = placed && is_all_dirty(inode) && !inode.is_changing() && self.has_room();
             if takes && !flags.read { Route::Blind } else { Route::Core }
         } else {
             let large = inode.row.size >= self.limits.passthrough_min;
             let still = large && !inode.is_changing() && is_whole(inode);
             if still { Route::Read } else { Route::Core }
+        }
+    }
+
+    /// Somebody has just opened a file that is not here: what is written next may be a copy of it, for
+    /// which nothing has to be fetched, unless the kernel writes the copy by itself.
+    fn may_be_a_copy(&self) -> bool {
+        self.passthrough.reader.is_some_and(|(ino, handle)| {
+            self.handles.is_open(handle) && self.tree.get(ino).is_some_and(lacks_bytes)
+        })
+    }
+
+    pub(crate) fn note_reader(&mut self, ino: Ino, handle: HandleId) {
+        if self.tree.get(ino).is_some_and(lacks_bytes) {
+            self.passthrough.reader = Some((ino, handle));
         }
     }
 
@@ -174,17 +203,18 @@ impl Drive {
 
     /// Marks a file as written unseen, looks at it as it is now, and then answers the open.
     pub(crate) fn go_blind(&mut self, ticket: Ticket, ino: Ino, handle: HandleId) {
-        self.mark_blind(ino);
+        let first = self.mark_blind(ino);
         let mappable = self.handles.get_mut(handle, ino).is_some_and(|open| open.flags.read);
         if let Some(blind) = self.passthrough.blind.get_mut(&ino) {
             blind.mappable |= mappable;
         }
-        self.measure(ino, Why::Opened { ticket, handle });
+        self.measure(ino, Why::Opened { ticket, handle, first });
     }
 
-    fn mark_blind(&mut self, ino: Ino) {
+    /// Says whether nobody could write unseen before.
+    fn mark_blind(&mut self, ino: Ino) -> bool {
         self.ensure_content(ino);
-        let Some(inode) = self.tree.get_mut(ino) else { return };
+        let Some(inode) = self.tree.get_mut(ino) else { return false };
         // What is being staged or sent now may not be the file's last word.
         inode.generation += 1;
         let whole = Range::new(0, inode.row.size);
@@ -196,6 +226,7 @@ impl Drive {
             self.commit(Change::PutContent(Box::new(ContentRow { blind: true, ..*content })));
         }
         let now = self.now.mono;
+        let first = !self.passthrough.blind.contains_key(&ino);
         self.passthrough.blind.entry(ino).or_insert(Blind {
             seen: None,
             mappable: false,
@@ -203,6 +234,7 @@ impl Drive {
             looking: false,
             next: now.plus_millis(LOOK_MS),
         });
+        first
     }
 
     /// Files that were marked when the last run ended: whoever had them open may have them still.
@@ -218,13 +250,10 @@ impl Drive {
 
     pub(crate) fn measure(&mut self, ino: Ino, why: Why) -> Job {
         let mappable = self.passthrough.blind.get(&ino).is_none_or(|blind| blind.mappable);
-        let opened = matches!(why, Why::Opened { .. });
-        let effect = Local::Measure {
-            ino,
-            create: opened,
-            writers: mappable && why == Why::Watch,
-            after: if opened { self.latest() } else { Seq(0) },
-        };
+        let begin = matches!(why, Why::Opened { first: true, .. } | Why::Set { timed: true, .. });
+        let writers = mappable && why == Why::Watch;
+        let after = if begin { self.latest() } else { Seq(0) };
+        let effect = Local::Measure { ino, begin, writers, after };
         self.local(Work::Measure { ino, why }, effect)
     }
 
@@ -261,12 +290,16 @@ impl Drive {
             | Request::Write { ino, .. }
             | Request::Seek { ino, .. }
             | Request::Link { ino, .. }
+            | Request::Setxattr { ino, .. }
+            | Request::Removexattr { ino, .. }
             | Request::Allocate { ino, .. } => Some(*ino).filter(stale),
             Request::Copy { from, to, .. } => [from.0, to.0].into_iter().find(stale),
-            Request::Lookup { parent, name } | Request::Create { parent, name, .. } => {
-                let entry = self.tree.child(*parent, name);
-                let shown = entry.and_then(|inode| self.shown(inode).ok());
-                shown.map(|inode| inode.row.ino).filter(stale)
+            Request::Lookup { parent, name }
+            | Request::Create { parent, name, .. }
+            | Request::Unlink { parent, name } => self.named(*parent, name).filter(stale),
+            Request::Rename { from, to, .. } => {
+                let named = [from, to].map(|(parent, name)| self.named(*parent, name));
+                named.into_iter().flatten().find(stale)
             }
             Request::Readdir { ino: dir, plus: true, .. } => {
                 // A file with links may be listed in any folder.
@@ -290,6 +323,11 @@ impl Drive {
         Some(if changing { Need::Idle(ino) } else { Need::Look(ino) })
     }
 
+    fn named(&self, parent: Ino, name: &crate::Name) -> Option<Ino> {
+        let shown = self.shown(self.tree.child(parent, name)?).ok()?;
+        Some(shown.row.ino)
+    }
+
     pub(crate) fn measured(
         &mut self,
         job: Job,
@@ -298,9 +336,13 @@ impl Drive {
         result: Result<Measure, FsError>,
     ) {
         match why {
-            Why::Opened { ticket, handle } => self.opened_blind(ticket, (ino, handle), result),
+            Why::Opened { ticket, handle, .. } => self.opened_blind(ticket, (ino, handle), result),
             Why::Asked => self.seen_for(job, ino, result),
             Why::Watch => self.watched(ino, result),
+            Why::Set { ticket, .. } => {
+                self.take_in(ino, result);
+                self.answer_attr(ticket, ino, Ok(()));
+            }
             Why::Staged => {
                 self.take_in(ino, result);
                 self.rechecked();
@@ -360,15 +402,16 @@ impl Drive {
             }
             return None;
         }
-        let (changed, moved) = self.passthrough.compare(ino, &now, self.now.wall);
+        let known = inode.row.attrs.ctime;
+        let (changed, written) = self.passthrough.compare(ino, (&now, self.now.wall), known);
         if changed {
-            self.changed_unseen(ino, &now, moved);
+            self.changed_unseen(ino, &now, written);
         }
         Some(changed)
     }
 
     /// The file was written unseen: all of it is dirty.
-    fn changed_unseen(&mut self, ino: Ino, now: &Measure, moved: bool) {
+    fn changed_unseen(&mut self, ino: Ino, now: &Measure, written: bool) {
         self.revive_superseded(ino);
         let whole = Range::new(0, now.size);
         let Some(inode) = self.tree.get_mut(ino) else { return };
@@ -380,9 +423,11 @@ impl Drive {
         let Some(inode) = self.tree.get(ino) else { return };
         let mut row = self.pend(inode, Pending::CONTENT);
         row.size = now.size;
-        if moved {
+        if written {
             row.attrs.mtime = now.mtime;
-            row.attrs.ctime = row.attrs.ctime.max(now.ctime);
+            // File times may lag behind the clock by a tick, and this one must move.
+            let later = now.ctime > row.attrs.ctime;
+            row.attrs.ctime = if later { now.ctime } else { self.wall() };
         }
         if let Some(content) = inode.content.as_deref() {
             let content = ContentRow {

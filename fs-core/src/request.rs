@@ -127,6 +127,8 @@ pub enum Request {
         handle: HandleId,
         offset: u64,
         data: Bytes,
+        /// By somebody who may not keep a file's set-id bits.
+        strip: bool,
     },
     /// Each close(2) of a descriptor.
     Flush {
@@ -173,9 +175,11 @@ pub enum Request {
         create: bool,
         replace: bool,
     },
+    /// `uid`: who asks.
     Getxattr {
         ino: Ino,
         name: Vec<u8>,
+        uid: u32,
     },
     Listxattr {
         ino: Ino,
@@ -259,7 +263,7 @@ pub enum Response {
         handle: HandleId,
         via: Via,
     },
-    /// `keep_cache`: pages that the kernel has of this inode are still right.
+    /// `keep_cache`: pages that the kernel has of this inode, or its listing, are still right.
     Opened {
         handle: HandleId,
         keep_cache: bool,

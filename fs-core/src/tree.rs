@@ -58,6 +58,8 @@ pub(crate) struct Inode {
     pub(crate) haunted: bool,
     /// The kernel may have pages of it that an earlier life had no time to call back.
     pub(crate) old_pages: bool,
+    /// Of a directory: a listing that the kernel keeps is still right.
+    pub(crate) listing_known: bool,
 }
 
 impl Inode {
@@ -82,6 +84,7 @@ impl Inode {
             links: 0,
             haunted: false,
             old_pages: false,
+            listing_known: false,
         }
     }
 
@@ -143,7 +146,9 @@ impl Inode {
 
     pub(crate) fn attr(&self) -> Attr {
         let attrs = &self.row.attrs;
-        let placed = self.row.parent != Ino::NONE || self.row.ino == Ino::ROOT;
+        // A version that was replaced elsewhere is not removed: its name lives on.
+        let placed =
+            self.row.parent != Ino::NONE || self.row.ino == Ino::ROOT || self.superseded.is_some();
         let own = if self.is_dir() && self.loaded { 2 + self.subdirs } else { 1 };
         Attr {
             ino: self.row.ino,
@@ -195,12 +200,19 @@ pub(crate) struct Tree {
     sweep_credit: usize,
     /// The mount is older than this drive: what is loaded may be open already.
     haunted: bool,
+    /// Some node has, or had, an access control list.
+    acls: bool,
 }
 
 impl Tree {
-    /// A tree whose mount `life` daemons have served before.
-    pub(crate) fn of_life(life: u32) -> Tree {
-        Tree { haunted: life > 0, ..Tree::default() }
+    /// A tree whose mount `life` daemons have served before. `acls`: there have been access control
+    /// lists.
+    pub(crate) fn new(life: u32, acls: bool) -> Tree {
+        Tree { haunted: life > 0, acls, ..Tree::default() }
+    }
+
+    pub(crate) fn has_acls(&self) -> bool {
+        self.acls
     }
 
     pub(crate) fn get(&self, ino: Ino) -> Option<&Inode> {
@@ -450,21 +462,37 @@ impl Tree {
     }
 
     fn put_node(&mut self, row: &NodeRow) {
-        if self.inodes.contains_key(&row.ino) {
+        if let Some(known) = self.inodes.get(&row.ino).map(|inode| &inode.row) {
+            let (parent, stays) =
+                (known.parent, known.parent == row.parent && known.name == row.name);
+            if !stays {
+                self.relist(parent);
+                self.relist(row.parent);
+            }
             self.unlink(row.ino);
             if let Some(inode) = self.inodes.get_mut(&row.ino) {
                 inode.row = row.clone();
             }
             self.link(row.ino);
+            self.acls |= row.attrs.has_acl();
             return;
         }
+        self.relist(row.parent);
         let anchored = self.inodes.contains_key(&row.parent);
         if anchored || row.parent == Ino::NONE || row.ino == Ino::ROOT {
             self.insert(Inode::new(row.clone(), None));
         }
     }
 
+    /// What the kernel keeps of a directory's listing is not right any more, or may not be.
+    pub(crate) fn relist(&mut self, dir: Ino) {
+        if let Some(dir) = self.inodes.get_mut(&dir) {
+            dir.listing_known = false;
+        }
+    }
+
     fn insert(&mut self, inode: Inode) {
+        self.acls |= inode.row.attrs.has_acl();
         self.sweep_credit += sweep::CREDIT;
         let ino = inode.row.ino;
         let weight = inode.weigh();
@@ -539,6 +567,9 @@ impl Tree {
             self.dropped.insert(ino);
         }
         self.with_content(ino, |inode| inode.content = None);
+        if let Some(parent) = self.get(ino).map(|inode| inode.row.parent) {
+            self.relist(parent);
+        }
         self.unlink(ino);
         self.inodes.remove(&ino);
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// How long the kernel may trust attributes, entries and misses without asking. Long, because every
 /// change that does not come through the mount is pushed to it.
-pub(crate) const TTL: Duration = Duration::from_secs(3600);
+pub(crate) const TTL: Duration = Duration::from_secs(24 * 3600);
 /// Inode numbers are never used twice, so one generation is enough.
 pub(crate) const GENERATION: Generation = Generation(0);
 /// Unit of the numbers of statfs, in bytes.
@@ -210,10 +210,14 @@ pub(crate) fn opened(reply: ReplyOpen, opening: Opening) -> impl FnOnce(Answer) 
     }
 }
 
+/// The kernel keeps listings (all versions since 5.x have had FOPEN_CACHE_DIR): it drops one when a
+/// change comes through the mount, and when we say so.
 pub(crate) fn opened_dir(reply: ReplyOpen) -> impl FnOnce(Answer) + Send {
     move |answer| match answer {
-        Ok(Response::Opened { handle, .. }) => {
-            reply.opened(FileHandle(handle.0), FopenFlags::empty());
+        Ok(Response::Opened { handle, keep_cache, .. }) => {
+            let mut flags = FopenFlags::FOPEN_CACHE_DIR;
+            flags.set(FopenFlags::FOPEN_KEEP_CACHE, keep_cache);
+            reply.opened(FileHandle(handle.0), flags);
         }
         other => refuse(reply, other),
     }

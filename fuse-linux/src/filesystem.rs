@@ -35,7 +35,7 @@ const BACKGROUND: u16 = 128;
 /// Asked for one by one: a kernel that lacks one keeps the others. The writeback cache is not among
 /// them, and never will be: the kernel would own size and times then. Nor is `FUSE_ATOMIC_O_TRUNC`: the
 /// kernel would let an open cut a program that runs, and only then answer `ETXTBSY`.
-const WANTED: [InitFlags; 9] = [
+const WANTED: [InitFlags; 10] = [
     InitFlags::FUSE_ASYNC_READ,
     InitFlags::FUSE_BIG_WRITES,
     InitFlags::FUSE_PARALLEL_DIROPS,
@@ -47,6 +47,9 @@ const WANTED: [InitFlags; 9] = [
     // place.
     InitFlags::FUSE_POSIX_ACL,
     InitFlags::FUSE_DONT_MASK,
+    // Without it the kernel asks for the `security.capability` of a file before every single write, also
+    // before one that it makes by itself. With it set-id bits are taken away here.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
 pub(crate) struct Translator {
@@ -152,7 +155,7 @@ impl Filesystem for Translator {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -169,7 +172,15 @@ impl Filesystem for Translator {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let nothing = mode.is_none() && uid.is_none() && gid.is_none() && size.is_none();
+        let untimed = atime.is_none() && mtime.is_none();
+        // An owner that is set to what it is, and somebody without privileges who is about to change the
+        // content of a file with set-id bits (`__remove_privs` of the kernel), come as a call that sets
+        // nothing. FATTR_KILL_SUIDGID does not come through; who cuts a file and is not root lacks
+        // CAP_FSETID, as a rule, and without the rule too much is taken away, not too little.
+        let strip = nothing && untimed || size.is_some() && request.uid() != 0;
         let set = SetAttrs {
+            strip,
             mode: mode.map(permissions),
             uid,
             gid,
@@ -341,13 +352,14 @@ impl Filesystem for Translator {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _: WriteFlags,
+        flags: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let data = Bytes::copy_from_slice(data);
-        let request = Ask::Write { ino: ino(node), handle: handle(fh), offset, data };
+        let strip = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let request = Ask::Write { ino: ino(node), handle: handle(fh), offset, data, strip };
         self.port.submit(request, answer::written(reply));
     }
 
@@ -538,9 +550,16 @@ impl Filesystem for Translator {
         self.port.submit(request, answer);
     }
 
-    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+    fn getxattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        room: u32,
+        reply: ReplyXattr,
+    ) {
         let (absent, answer) = (absence(name), answer::xattr(reply, room));
-        let request = Ask::Getxattr { ino: ino(node), name: xattr_name(name) };
+        let request = Ask::Getxattr { ino: ino(node), name: xattr_name(name), uid: request.uid() };
         self.port.submit(request, move |found| {
             answer(
                 found.map_err(|error| if error == FsError::NoAttribute { absent } else { error }),

@@ -110,10 +110,10 @@ pub(crate) fn attribute_set(
     (ino, name, value): (Ino, Vec<u8>, Vec<u8>),
     reply: ReplyEmpty,
 ) -> impl FnOnce(Answer) + Send + use<> {
-    let again = is_resent(request).then(|| door.clone());
+    let (again, uid) = (is_resent(request).then(|| door.clone()), request.uid());
     move |answer| match (answer, again) {
         (Err(FsError::Exists), Some(door)) => {
-            door.submit(Ask::Getxattr { ino, name }, move |found| match found {
+            door.submit(Ask::Getxattr { ino, name, uid }, move |found| match found {
                 Ok(Response::Xattr(there)) if there == value => reply.ok(),
                 _ => Refuse::error(reply, FsError::Exists),
             });

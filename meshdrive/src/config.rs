@@ -126,7 +126,7 @@ impl Default for Upload {
 
 impl Default for MountSection {
     fn default() -> MountSection {
-        MountSection { threads: 2, allow_other: false, passthrough: false }
+        MountSection { threads: 2, allow_other: false, passthrough: true }
     }
 }
 

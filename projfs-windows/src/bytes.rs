@@ -76,7 +76,12 @@ impl Tree {
     /// # Errors
     /// Those of the core and of `from`. The node may then have a part of the bytes; the caller tries
     /// again.
-    pub fn push(&self, ino: Ino, from: &mut dyn Read, mtime: Timestamp) -> Result<Shown, PushError> {
+    pub fn push(
+        &self,
+        ino: Ino,
+        from: &mut dyn Read,
+        mtime: Timestamp,
+    ) -> Result<Shown, PushError> {
         let handle = self.open(ino, true)?;
         let pushed = self.push_open((ino, handle), from, mtime);
         self.close(ino, handle);
@@ -102,11 +107,8 @@ impl Tree {
             self.port().call(Request::Write { ino, handle, offset, data })?;
             offset += len;
         }
-        let set = SetAttrs {
-            size: Some(offset),
-            mtime: Some(SetTime::At(mtime)),
-            ..SetAttrs::default()
-        };
+        let set =
+            SetAttrs { size: Some(offset), mtime: Some(SetTime::At(mtime)), ..SetAttrs::default() };
         self.port().call(Request::Setattr { ino, set, handle: Some(handle) })?;
         Ok(())
     }

@@ -65,11 +65,12 @@ impl Commands {
     #[must_use]
     pub fn drain(&self) -> Vec<i32> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.drain().map(|(id, token)| {
-            token.0.store(true, Ordering::Release);
-            id
-        })
-        .collect()
+        open.drain()
+            .map(|(id, token)| {
+                token.0.store(true, Ordering::Release);
+                id
+            })
+            .collect()
     }
 }
 

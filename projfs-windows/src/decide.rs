@@ -152,13 +152,15 @@ fn file(print: Print, core: Core, known: Option<Known>) -> Action {
         // Removed or moved elsewhere, and edited here: the edit goes where the node is.
         (Core::Nothing, Some(known)) => Action::Push(known.shown.ino),
         (Core::File(shown), Some(known)) if known.shown == shown => {
-            if unchanged { Action::Nothing } else { Action::Push(shown.ino) }
+            if unchanged {
+                Action::Nothing
+            } else {
+                Action::Push(shown.ino)
+            }
         }
         (Core::File(_) | Core::Dir(_) | Core::Other, Some(_)) if unchanged => Action::Project,
         (Core::File(shown), _) => Action::KeepBoth(shown),
-        (Core::Dir(ino), _) => {
-            Action::KeepBoth(Shown { ino, size: u64::MAX, mtime: Timestamp(0) })
-        }
+        (Core::Dir(ino), _) => Action::KeepBoth(Shown { ino, size: u64::MAX, mtime: Timestamp(0) }),
         (Core::Other, _) => {
             Action::KeepBoth(Shown { ino: Ino::NONE, size: u64::MAX, mtime: Timestamp(0) })
         }
@@ -210,11 +212,13 @@ mod tests {
 
     #[test]
     fn bytes_written_here_are_never_taken_off_the_disk_unsent() {
-        for core in [Core::Nothing, Core::File(ONE), Core::File(LATER), Core::Dir(Ino(6)), Core::Other]
+        for core in
+            [Core::Nothing, Core::File(ONE), Core::File(LATER), Core::Dir(Ino(6)), Core::Other]
         {
             for known in [None, known(None), known(Some(HERE))] {
                 let action = decide(Disk::File(EDITED), core, known);
-                let keeps = matches!(action, Action::Create | Action::Push(_) | Action::KeepBoth(_));
+                let keeps =
+                    matches!(action, Action::Create | Action::Push(_) | Action::KeepBoth(_));
                 assert!(keeps, "{core:?} {known:?}: {action:?}");
             }
         }
@@ -226,7 +230,10 @@ mod tests {
         assert_eq!(decide(file, Core::File(ONE), known(Some(HERE))), Action::Nothing);
         assert_eq!(decide(file, Core::File(LATER), known(Some(HERE))), Action::Project);
         assert_eq!(decide(file, Core::Nothing, known(Some(HERE))), Action::Project);
-        assert_eq!(decide(Disk::File(EDITED), Core::File(ONE), known(Some(HERE))), Action::Push(ONE.ino));
+        assert_eq!(
+            decide(Disk::File(EDITED), Core::File(ONE), known(Some(HERE))),
+            Action::Push(ONE.ino)
+        );
         assert_eq!(
             decide(Disk::File(EDITED), Core::File(LATER), known(Some(HERE))),
             Action::KeepBoth(LATER)

@@ -115,8 +115,8 @@ impl Ledger {
     /// When the file cannot be written.
     pub fn push(&self, hint: &Hint) -> Result<(), LedgerError> {
         self.with(|connection| {
-            let mut add =
-                connection.prepare_cached("INSERT INTO queue (place, target, removed) VALUES (?1, ?2, ?3)")?;
+            let mut add = connection
+                .prepare_cached("INSERT INTO queue (place, target, removed) VALUES (?1, ?2, ?3)")?;
             add.execute(params![
                 bytes(hint.place.units()),
                 hint.target.as_ref().map(|target| bytes(target.units())),
@@ -255,12 +255,13 @@ impl Ledger {
         self.with(|connection| {
             // `substr` of a BLOB counts bytes from 1.
             let rest = i64::try_from(key.len()).unwrap_or(i64::MAX).saturating_add(1);
-            connection.execute(
-                "UPDATE OR REPLACE known SET key = CAST(?1 || substr(key, ?2) AS BLOB)
+            connection
+                .execute(
+                    "UPDATE OR REPLACE known SET key = CAST(?1 || substr(key, ?2) AS BLOB)
                  WHERE key = ?3 OR (key >= ?4 AND key < ?5)",
-                params![target, rest, key, first, end],
-            )
-            .map(drop)
+                    params![target, rest, key, first, end],
+                )
+                .map(drop)
         })
     }
 
@@ -375,7 +376,8 @@ mod tests {
         let (ledger, found) = open(dir.path(), 1);
         assert_eq!(found, Found::Fresh);
         let hints = [("a", None), ("b\\c", Some("d")), ("a", None)];
-        let hints = hints.map(|(from, to)| Hint { target: to.map(place), ..Hint::look(place(from)) });
+        let hints =
+            hints.map(|(from, to)| Hint { target: to.map(place), ..Hint::look(place(from)) });
         hints.iter().for_each(|hint| ledger.push(hint).unwrap());
         drop(ledger);
         let (ledger, found) = open(dir.path(), 1);

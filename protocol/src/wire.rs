@@ -285,7 +285,8 @@ pub struct VersionContent {
     pub body: ByteBuf,
     #[serde(deserialize_with = "bounds::refs")]
     pub refs: Vec<Hash>,
-    /// The whole stored chunk (head and segments), if it was asked for and there was room.
+    /// The whole stored chunk (head and segments) of the first of `refs`, if it was asked for, there was
+    /// room, and it is the only one or small.
     pub chunk: Option<ByteBuf>,
 }
 

@@ -28,7 +28,7 @@ const BY_ITSELF: Duration = Duration::from_secs(5);
 /// A world whose mounts can do it; `None` (and a word about it) where they cannot.
 fn world(test: &str) -> Option<World> {
     let world = World::new(test)?;
-    world.a.mount_with(&["--passthrough"]);
+    world.a.mount();
     // It may turn out only at the first try.
     fs::write(world.a.path("first"), "x").unwrap();
     let status = world.a.status();
@@ -214,7 +214,7 @@ fn a_killed_daemon_loses_no_byte() {
     a.kill();
     // Nobody serves the mount any more; the kernel still knows the file.
     file.write_all(&bytes[LARGE..]).unwrap();
-    a.mount_with(&["--passthrough"]);
+    a.mount();
     assert!(fs::read(a.path("f")).unwrap() == bytes, "all of it is there");
     // The program lives on and writes on.
     file.write_all(b"more").unwrap();
@@ -394,9 +394,9 @@ fn news_from_elsewhere_does_not_mix_into_what_is_open() {
 }
 
 #[test]
-fn it_is_off_unless_asked_for() {
-    let Some(world) = World::new("passthrough::it_is_off_unless_asked_for") else { return };
-    world.a.mount();
+fn it_can_be_switched_off() {
+    let Some(world) = World::new("passthrough::it_can_be_switched_off") else { return };
+    world.a.mount_with(&["--no-passthrough"]);
     let bytes = content(1, LARGE);
     fs::write(world.a.path("f"), &bytes).unwrap();
     let status = world.a.status();

@@ -489,6 +489,7 @@ fn an_unmount_after_crashes_leaves_nothing() {
         assert_eq!(fs::read_to_string(a.path(name)).unwrap(), name);
         thread::sleep(Duration::from_millis(LIFE_MS.0));
     }
+    a.sync();
     let before = tree(&a.root());
     let (supervisor, daemons) = (a.supervisor(), children(a.supervisor()));
     assert_eq!(daemons.len(), 1);

@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::Path,
 };
 
 #[track_caller]
@@ -77,6 +78,82 @@ fn nothing_stays_stale() {
     fs::rename(a.path("d"), a.path("new")).unwrap();
     wait_until("the renamed folder has its name", || b.path("new/comes").exists());
     assert!(!b.path("d").exists());
+}
+
+/// The kernel keeps listings; what another device adds, renames or removes is in the next one, also in
+/// that of a directory that was open all the time.
+#[test]
+fn a_kept_listing_is_never_stale() {
+    let Some((world, b)) = World::pair("two_devices::a_kept_listing_is_never_stale") else {
+        return;
+    };
+    for is_held in [false, true] {
+        let name = if is_held { "open" } else { "closed" };
+        let (there, here) = (world.a.path(name), b.path(name));
+        fs::create_dir(&there).unwrap();
+        fs::write(there.join("0"), "x").unwrap();
+        wait_until("the folder has come", || here.join("0").exists());
+        let mut open = is_held.then(|| Dir::open(&here));
+        let mut names = vec!["0".to_owned()];
+        for round in 1..8 {
+            is_listed(&here, open.as_mut(), &names);
+            change(&there, &mut names, round);
+        }
+        is_listed(&here, open.as_mut(), &names);
+    }
+}
+
+/// Adds, renames or removes a file.
+fn change(folder: &Path, names: &mut Vec<String>, round: u32) {
+    match round % 3 {
+        0 => fs::remove_file(folder.join(names.remove(0))).unwrap(),
+        1 => {
+            fs::write(folder.join(round.to_string()), "x").unwrap();
+            names.push(round.to_string());
+        }
+        _ => {
+            let old = names.pop().unwrap();
+            let new = format!("{old}-moved");
+            fs::rename(folder.join(old), folder.join(&new)).unwrap();
+            names.push(new);
+        }
+    }
+    names.sort();
+}
+
+/// Listed again and again, so that the kernel has it.
+#[track_caller]
+fn is_listed(folder: &Path, open: Option<&mut Dir>, names: &[String]) {
+    wait_until(&format!("{names:?} are listed"), || listed(folder) == names);
+    assert_eq!(listed(folder), names);
+    if let Some(open) = open {
+        wait_until(&format!("{names:?} are listed in the open one"), || open.names() == names);
+    }
+}
+
+fn listed(path: &Path) -> Vec<String> {
+    let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A directory that stays open and is read again and again.
+struct Dir(rustix::fs::Dir);
+
+impl Dir {
+    fn open(path: &Path) -> Dir {
+        Dir(rustix::fs::Dir::new(File::open(path).unwrap()).unwrap())
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        self.0.rewind();
+        let names = self.0.by_ref().map(|entry| entry.unwrap());
+        let names = names.map(|entry| entry.file_name().to_str().unwrap().to_owned());
+        let mut names: Vec<_> = names.filter(|name| name != "." && name != "..").collect();
+        names.sort();
+        names
+    }
 }
 
 /// A handle that was open before a change reads the version that it opened, whole.

@@ -16,8 +16,16 @@ use std::{path::Path, process::Command};
 const TRIPLE: &str = "x86_64-pc-windows-gnu";
 
 /// Crates that are compiled for Windows. The program and the tests of mounts are not among them yet.
-const CHECKED: &[&str] =
-    &["fs-core", "protocol", "cache", "cloud", "engine", "server", "projfs-windows", "projectedfslib"];
+const CHECKED: &[&str] = &[
+    "fs-core",
+    "protocol",
+    "cache",
+    "cloud",
+    "engine",
+    "server",
+    "projfs-windows",
+    "projectedfslib",
+];
 /// Crates whose own tests run under Wine.
 const TESTED: &[&str] = &["fs-core", "protocol", "cache", "cloud", "engine", "projfs-windows"];
 

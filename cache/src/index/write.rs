@@ -231,6 +231,9 @@ pub(crate) fn put_node(conn: &Connection, row: &NodeRow) -> rusqlite::Result<()>
         codec::encode_extra(attrs).map_err(unwritable)?,
         origin,
     ])?;
+    if attrs.has_acl() {
+        set_meta(conn, meta::ACLS, 1)?;
+    }
     Ok(())
 }
 

@@ -72,8 +72,9 @@ pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let input = Some(std::ptr::from_ref(&range).cast());
     // SAFETY: the handle is open for as long as `file` is borrowed; the input lives across the call
     // and has the size that is given; there is no output.
-    let done =
-        unsafe { DeviceIoControl(handle(file), FSCTL_SET_ZERO_DATA, input, size, None, 0, None, None) };
+    let done = unsafe {
+        DeviceIoControl(handle(file), FSCTL_SET_ZERO_DATA, input, size, None, 0, None, None)
+    };
     done.map_err(|_| io::ErrorKind::Unsupported.into())
 }
 
@@ -91,7 +92,8 @@ pub(crate) fn allow_holes(file: &File) -> io::Result<()> {
 
 /// Gives the first `len` bytes of a file their blocks.
 pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
-    let wanted = FILE_ALLOCATION_INFO { AllocationSize: i64::try_from(len).map_err(io::Error::other)? };
+    let wanted =
+        FILE_ALLOCATION_INFO { AllocationSize: i64::try_from(len).map_err(io::Error::other)? };
     let size = size_of::<FILE_ALLOCATION_INFO>() as u32;
     let from = std::ptr::from_ref(&wanted).cast();
     // SAFETY: the handle is open for as long as `file` is borrowed; the struct is the one that the

@@ -4,13 +4,16 @@ use super::Recovery;
 use crate::index::Writer;
 use crate::layout::LastStop;
 use crate::{Error, index};
-use fs_core::{Change, ContentRow, Ino, NodeRow, Pending, Range, Ranges, Timestamp};
+use fs_core::{Change, ContentRow, Ino, Measure, NodeRow, Pending, Range, Ranges, Timestamp};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Dirty bytes that are missing are reported file by file up to here, then only counted.
 const REPORTS_MAX: usize = 100;
+/// The coarsest step of file times that a kernel with passthrough has, in nanoseconds: a jiffy at
+/// HZ=100.
+const TICK_NANOS: i64 = 10_000_000;
 
 impl Recovery<'_> {
     /// Makes the content rows say only what is true. Returns the backing files that no row knows,
@@ -106,13 +109,15 @@ impl Recovery<'_> {
         node: &NodeRow,
         mut row: ContentRow,
     ) -> Result<(), Error> {
-        let here = self.content.measure(row.ino, true, false)?;
+        let here = self.content.measure(row.ino, false, false)?;
         row.valid = Ranges::new();
         row.dirty = [Range::new(0, here.size)].into_iter().collect();
         row.base_len = row.base_len.min(here.size);
         let mut node = node.clone();
-        // What was set by hand after the last write stays.
-        if here.size != node.size || here.ctime > node.attrs.ctime {
+        // What was set by hand after the last unseen write stays. (A crash may have come before the file
+        // was marked as unwritten; file times may lag behind the clock by a tick.)
+        let recent = here.mtime.0.saturating_add(TICK_NANOS) > node.attrs.ctime.0;
+        if here.mtime != Measure::UNWRITTEN && recent {
             node.attrs.mtime = here.mtime;
         }
         node.size = here.size;

@@ -72,3 +72,17 @@ async fn a_small_absent_file_is_read_in_one_round_trip() {
         assert_eq!(reader.traffic().requests, 2, "{len} bytes");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_bytes_of_a_large_absent_file_take_two_round_trips() {
+    let world = World::new().await;
+    for mib in [3, 60] {
+        let bytes = noise(mib as u64, mib * MIB);
+        let content = world.file(&bytes).await;
+        let reader = world.stranger();
+        let read = fetch(reader.as_ref(), content, Range::new(0, 4_096)).await.unwrap();
+        assert!(bytes.starts_with(&read));
+        let cost = reader.traffic();
+        assert!(cost.requests == 2 && cost.received <= 150_000, "{mib} MiB: {cost:?}");
+    }
+}

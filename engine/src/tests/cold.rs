@@ -119,7 +119,7 @@ fn a_write_is_never_overwritten_by_what_was_fetched() {
     assert!(read_at(&port, file, 0, 65_536) == noise[..65_536]);
     let (sender, written) = mpsc::channel();
     let data = Bytes::from_static(b"mine");
-    port.submit(Request::Write { ino, handle, offset: 100, data }, move |answer| {
+    port.submit(Request::Write { ino, handle, offset: 100, data, strip: false }, move |answer| {
         sender.send(answer).unwrap();
     });
     drop(held);

@@ -156,6 +156,7 @@ impl LocalStore for MemoryLocal {
             cursor: device.cursor.0,
             epoch: device.cursor.1,
             complete: device.complete,
+            acls: false,
             rows: device.rows.values().cloned().collect(),
             flights: device.flights.clone(),
             last_ino: device.last_ino,

@@ -1,12 +1,8 @@
 //! POSIX access control lists: attributes that say the same as the mode bits, and more. The two are kept
 //! in step, and a directory hands its default list down. Who may do what is decided by the kernel.
 
+pub(super) use crate::attr::{ACL_ACCESS as ACCESS, ACL_DEFAULT as DEFAULT};
 use alloc::vec::Vec;
-
-/// The list of a node.
-pub(super) const ACCESS: &[u8] = b"system.posix_acl_access";
-/// What a directory hands down.
-pub(super) const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 // linux/posix_acl_xattr.h: a version, then entries of tag, permissions and id, all little endian.
 const VERSION: [u8; 4] = [2, 0, 0, 0];

@@ -4,7 +4,7 @@ use super::Flow;
 use super::acl::{ACCESS, List};
 use crate::drive::Drive;
 use crate::faults::{Need, Step};
-use crate::jobs::Work;
+use crate::jobs::{Cut, Why, Work};
 use crate::{
     Change, FsError, HandleId, Ino, Kind, Local, Pending, Range, Response, SetAttrs, SetTime,
     Ticket, Timestamp,
@@ -33,6 +33,10 @@ impl Drive {
         let inode = self.node(ino)?;
         let Some(size) = set.size else {
             self.set_fields(ino, set);
+            if set.mtime.is_some() && self.passthrough.is_blind(ino) {
+                self.measure(ino, Why::Set { ticket, timed: true });
+                return Ok(None);
+            }
             return Ok(Some(Response::Attr(self.node(ino)?.attr())));
         };
         match inode.row.kind {
@@ -49,21 +53,20 @@ impl Drive {
         self.truncate(ino, size)?;
         let rest = SetAttrs { size: None, ..*set };
         self.set_fields(ino, &rest);
-        self.truncate_backing(ticket, ino, size, None);
+        self.truncate_backing(ticket, ino, size, Cut::Set { timed: set.mtime.is_some() });
         Ok(None)
     }
 
     /// Sets every field but the size.
-    fn set_fields(&mut self, ino: Ino, set: &SetAttrs) {
+    pub(super) fn set_fields(&mut self, ino: Ino, set: &SetAttrs) {
         let wall = self.wall();
         let Some(inode) = self.tree.get(ino) else { return };
+        let owner_changes = set.uid.is_some() || set.gid.is_some();
+        let strips = (set.strip || owner_changes) && !inode.is_dir() && set.mode.is_none();
+        let lost = if strips { set_id(inode.row.attrs.mode) } else { 0 };
         let mut row = self.pend(inode, Pending::ATTRS);
         let attrs = &mut row.attrs;
-        let owner_changes = set.uid.is_some() || set.gid.is_some();
-        if owner_changes && row.kind == Kind::File && set.mode.is_none() && attrs.mode & 0o111 != 0
-        {
-            attrs.mode &= !strip_set_id(attrs.mode);
-        }
+        attrs.mode &= !lost;
         if let Some(mode) = set.mode {
             attrs.mode = mode & 0o7777;
             if let Some(list) = attrs.xattrs.get_mut(ACCESS)
@@ -124,18 +127,12 @@ impl Drive {
     }
 
     /// Cuts the backing file after `truncate`, then answers the ticket.
-    pub(super) fn truncate_backing(
-        &mut self,
-        ticket: Ticket,
-        ino: Ino,
-        size: u64,
-        open: Option<HandleId>,
-    ) {
+    pub(super) fn truncate_backing(&mut self, ticket: Ticket, ino: Ino, size: u64, cut: Cut) {
         if let Some(inode) = self.tree.get_mut(ino) {
             inode.begin(Range::new(0, u64::MAX), true);
         }
         let after = self.latest();
-        let work = Work::Truncate { ticket, ino, open };
+        let work = Work::Truncate { ticket, ino, cut };
         self.local(work, Local::Truncate { ino, size, after });
     }
 
@@ -143,11 +140,11 @@ impl Drive {
         &mut self,
         ticket: Ticket,
         ino: Ino,
-        open: Option<HandleId>,
+        cut: Cut,
         result: Result<(), FsError>,
     ) {
         let whole = Range::new(0, u64::MAX);
-        if let Some(handle) = open {
+        if let Cut::Open(handle) = cut {
             if let Err(error) = result {
                 self.close(ino, handle);
                 self.reply(ticket, Err(error));
@@ -157,11 +154,21 @@ impl Drive {
                 inode.end(whole, true);
             }
             self.give_cut_handle(ticket, ino, handle);
+            self.release(ino, whole, true);
         } else {
-            let attr = self.tree.get(ino).map(crate::tree::Inode::attr).ok_or(FsError::Stale);
-            self.reply(ticket, result.and(attr).map(Response::Attr));
+            self.release(ino, whole, true);
+            if result.is_ok() && self.passthrough.is_blind(ino) {
+                let timed = matches!(cut, Cut::Set { timed: true });
+                self.measure(ino, Why::Set { ticket, timed });
+            } else {
+                self.answer_attr(ticket, ino, result);
+            }
         }
-        self.release(ino, whole, true);
+    }
+
+    pub(crate) fn answer_attr(&mut self, ticket: Ticket, ino: Ino, result: Result<(), FsError>) {
+        let attr = self.tree.get(ino).map(crate::tree::Inode::attr).ok_or(FsError::Stale);
+        self.reply(ticket, result.and(attr).map(Response::Attr));
     }
 
     /// Gives a file a content row, so that ranges have something to be counted from.
@@ -181,9 +188,9 @@ impl Drive {
     }
 }
 
-/// The set-id bits that a change of owner takes away (POSIX chown): set-user-id, and set-group-id where
-/// the group may execute. Those that a write takes away the kernel does, which knows who may keep them.
-fn strip_set_id(mode: u32) -> u32 {
+/// The set-id bits that a change of owner takes away (POSIX chown), and one of content by somebody without
+/// privileges: set-user-id, and set-group-id where the group may execute.
+pub(super) fn set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 != 0 { 0o2000 } else { 0 };
     (0o4000 | group) & mode
 }

@@ -4,6 +4,7 @@ use super::Flow;
 use super::acl::{ACCESS, DEFAULT, List};
 use crate::drive::Drive;
 use crate::faults::{Halt, Step};
+use crate::jobs::Cut;
 use crate::{
     Attrs, Change, CreateSpec, FsError, HandleId, Ino, Kind, Name, NodeRow, OpenFlags, Owner,
     Pending, Response, Rev, Ticket, Xattrs,
@@ -74,7 +75,7 @@ impl Drive {
         self.remember(ino);
         let handle = self.open_created(ino, flags);
         if cut {
-            self.truncate_backing(ticket, ino, 0, Some(handle));
+            self.truncate_backing(ticket, ino, 0, Cut::Open(handle));
             return Ok(None);
         }
         Ok(self.give_handle(ticket, ino, handle))

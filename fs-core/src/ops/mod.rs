@@ -61,8 +61,8 @@ impl Drive {
             R::Read { ino, handle, offset, len } => {
                 self.read(ticket, *ino, *handle, (*offset, *len))
             }
-            R::Write { ino, handle, offset, data } => {
-                self.write(ticket, (*ino, *handle), *offset, data)
+            R::Write { ino, handle, offset, data, strip } => {
+                self.write(ticket, (*ino, *handle), (*offset, data), *strip)
             }
             R::Flush { .. } => Ok(Some(Response::Done)),
             R::Unpass { ino, handle } => Ok(self.unpass(*ino, *handle)),
@@ -76,7 +76,7 @@ impl Drive {
             R::Setxattr { ino, name, value, create, replace } => {
                 self.setxattr(*ino, (name, value), *create, *replace)
             }
-            R::Getxattr { ino, name } => self.getxattr(*ino, name),
+            R::Getxattr { ino, name, uid } => self.getxattr(*ino, name, *uid),
             R::Listxattr { ino } => self.listxattr(*ino),
             R::Removexattr { ino, name } => self.removexattr(*ino, name),
             R::Statfs => Ok(Some(Response::StatFs(self.statfs()))),

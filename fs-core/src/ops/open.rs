@@ -4,6 +4,7 @@ use super::Flow;
 use crate::drive::Drive;
 use crate::faults::Step;
 use crate::handles::Route;
+use crate::jobs::Cut;
 use crate::{FsError, HandleId, Ino, Kind, OpenFlags, Pending, Response, Ticket};
 
 impl Drive {
@@ -23,7 +24,7 @@ impl Drive {
         }
         let handle = self.open_handle(ino, flags);
         if cut {
-            self.truncate_backing(ticket, ino, 0, Some(handle));
+            self.truncate_backing(ticket, ino, 0, Cut::Open(handle));
             return Ok(None);
         }
         self.hydration.used(ino);
@@ -45,6 +46,9 @@ impl Drive {
         let id = self.handles.open(ino, flags);
         if let Some(handle) = self.handles.get_mut(id, ino) {
             handle.route = route;
+        }
+        if flags.read && !flags.write {
+            self.note_reader(ino, id);
         }
         id
     }

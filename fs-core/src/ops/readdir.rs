@@ -18,11 +18,16 @@ impl Drive {
         if !self.node(ino)?.is_dir() {
             return Err(FsError::NotDirectory.into());
         }
-        if let Some(dir) = self.tree.get_mut(ino) {
+        let keep_cache = self.tree.get_mut(ino).is_some_and(|dir| {
+            let known = dir.listing_known;
+            // From here on the kernel reads a listing that is right, unless somebody who has opened the
+            // directory before is still taking in an older one.
+            dir.listing_known |= !dir.is_held();
             dir.opens += 1;
-        }
+            known
+        });
         let handle = self.handles.open(ino, OpenFlags { read: true, ..OpenFlags::default() });
-        Ok(Some(Response::Opened { handle, keep_cache: false, via: Via::Core }))
+        Ok(Some(Response::Opened { handle, keep_cache, via: Via::Core }))
     }
 
     pub(super) fn readdir(
@@ -54,6 +59,9 @@ impl Drive {
                 }
                 Err(halt) => return Err(halt),
             };
+            if plus && !self.is_still_there(ino, position, &listing) {
+                continue; // the kernel would take it for an entry that is there now
+            }
             if plus {
                 entry.attr = self.tree.get(entry.ino).map(crate::tree::Inode::attr);
                 if entry.attr.is_none_or(|attr| attr.nlink == 0) && position >= DOTS.len() {
@@ -77,6 +85,16 @@ impl Drive {
             Some(id) if entries.is_empty() => Err(Halt::Fault(Need::Targets(ino, id))),
             _ => Ok(Some(Response::Entries(entries))),
         }
+    }
+
+    /// Whether the child at a position of the listing of `dir` has that name and place now.
+    fn is_still_there(&self, dir: Ino, position: usize, listing: &[(Name, Ino, Kind)]) -> bool {
+        let Some((name, child, _)) =
+            position.checked_sub(DOTS.len()).and_then(|at| listing.get(at))
+        else {
+            return true;
+        };
+        self.tree.child(dir, name).is_some_and(|inode| inode.row.ino == *child)
     }
 
     /// The entry at a position of the listing of `dir`, without attributes.

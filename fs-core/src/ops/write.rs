@@ -1,11 +1,11 @@
 //! Writing bytes, reserving and zeroing ranges, finding data and holes.
 
 use super::Flow;
-use super::attr::FILE_MAX;
+use super::attr::{FILE_MAX, set_id};
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step, Wake};
 use crate::jobs::Work;
-use crate::{Change, FsError, HandleId, Ino, Local, Pending, Range, Response, Ticket};
+use crate::{Change, FsError, HandleId, Ino, Local, Pending, Range, Response, SetAttrs, Ticket};
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
@@ -17,8 +17,8 @@ impl Drive {
         &mut self,
         ticket: Ticket,
         (ino, handle): (Ino, HandleId),
-        offset: u64,
-        data: &Bytes,
+        (offset, data): (u64, &Bytes),
+        strip: bool,
     ) -> Step<Flow> {
         let open = self.handles.get_mut(handle, ino).ok_or(FsError::BadHandle)?;
         if !open.flags.write {
@@ -34,6 +34,9 @@ impl Drive {
         }
         if append && !inode.busy.is_empty() {
             return Err(Halt::Fault(Need::Idle(ino)));
+        }
+        if strip && set_id(inode.row.attrs.mode) != 0 {
+            self.set_fields(ino, &SetAttrs { strip, ..SetAttrs::default() });
         }
         self.put_bytes(ticket, ino, offset, data)
     }
@@ -185,6 +188,10 @@ impl Drive {
             return self.zero_range(ticket, ino, range);
         }
         self.ensure_room(0)?;
+        if !keep_size && end > size && self.passthrough.is_blind(ino) {
+            // Its length is that of the backing file.
+            return self.zero_range(ticket, ino, Range::new(size, end));
+        }
         if !keep_size && end > size {
             self.truncate(ino, end)?;
         } else {

@@ -72,7 +72,7 @@ impl Drive {
         Ok(Some(Response::Done))
     }
 
-    pub(super) fn getxattr(&mut self, ino: Ino, name: &[u8]) -> Step<Flow> {
+    pub(super) fn getxattr(&mut self, ino: Ino, name: &[u8], uid: u32) -> Step<Flow> {
         let inode = self.node(ino)?;
         if name == STATUS {
             let status = self.file_status(inode);
@@ -82,8 +82,22 @@ impl Drive {
             let pinned = self.tree.is_pinned(ino);
             return Ok(Some(Response::Xattr(if pinned { b"1" } else { b"0" }.to_vec())));
         }
-        let value = inode.row.attrs.xattrs.get(name).ok_or(FsError::NoAttribute)?;
+        let attrs = &inode.row.attrs;
+        let absent = || self.absent(attrs, name, uid);
+        let value = attrs.xattrs.get(name).ok_or_else(absent)?;
         Ok(Some(Response::Xattr(value.clone())))
+    }
+
+    /// `ls -l` asks each file for its list, until it hears once that there are none here. So that is said
+    /// where nothing else depends on it: nobody has made a list in this drive, and who asks is the owner.
+    /// A permission check of the kernel comes the same way, but never for the owner, whom a list cannot
+    /// stop (acl(5)); it must hear that this file has none.
+    fn absent(&self, attrs: &Attrs, name: &[u8], uid: u32) -> FsError {
+        if name == ACCESS && uid == attrs.uid && !self.tree.has_acls() {
+            FsError::Unsupported
+        } else {
+            FsError::NoAttribute
+        }
     }
 
     /// Ours are not listed, so that copying tools do not carry them off.

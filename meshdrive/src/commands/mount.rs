@@ -39,9 +39,10 @@ pub(crate) struct Args {
     /// Let other users of this machine into the drive
     #[arg(long)]
     allow_other: bool,
-    /// Let the kernel read and write whole local files by itself (needs root and Linux 6.9)
-    #[arg(long, env = "MESHDRIVE_PASSTHROUGH", value_parser = clap::builder::BoolishValueParser::new())]
-    passthrough: bool,
+    /// Do not let the kernel read and write whole local files by itself, which it does where it can
+    /// (as root, from Linux 6.9 on)
+    #[arg(long, env = "MESHDRIVE_NO_PASSTHROUGH", value_parser = clap::builder::BoolishValueParser::new())]
+    no_passthrough: bool,
     /// Local space of the drive, for instance 10GiB
     #[arg(long, value_name = "SIZE", env = "MESHDRIVE_CACHE_SIZE")]
     cache_size: Option<Size>,
@@ -117,7 +118,7 @@ fn configure(mut config: Config, args: Args) -> Outcome<Config> {
         *file = absolute(file)?;
     }
     config.mount.allow_other |= args.allow_other;
-    config.mount.passthrough |= args.passthrough;
+    config.mount.passthrough &= !args.no_passthrough;
     config.check().map_err(Failure::usage)?;
     Ok(config)
 }

@@ -239,7 +239,8 @@ impl Provider {
         let dot = name.iter().rposition(|&unit| unit == u16::from(b'.')).filter(|&at| at > 0);
         let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
         for number in 1..=NAMES_MAX {
-            let mark = if number == 1 { format!("{SECOND})") } else { format!("{SECOND} {number})") };
+            let mark =
+                if number == 1 { format!("{SECOND})") } else { format!("{SECOND} {number})") };
             let mark: Vec<u16> = mark.encode_utf16().collect();
             let room = UNITS_MAX.saturating_sub(extension.len() + mark.len());
             let second = parent.join(&[&stem[..stem.len().min(room)], &mark, extension].concat());

@@ -6,10 +6,11 @@ use windows::{
     Win32::{
         Foundation::{FreeLibrary, HMODULE},
         Storage::ProjectedFileSystem::{
-            PRJ_CALLBACK_DATA, PRJ_COMPLETE_COMMAND_EXTENDED_PARAMETERS, PRJ_DIR_ENTRY_BUFFER_HANDLE,
-            PRJ_FILE_BASIC_INFO, PRJ_FILE_STATE, PRJ_NAMESPACE_VIRTUALIZATION_CONTEXT,
-            PRJ_PLACEHOLDER_INFO, PRJ_PLACEHOLDER_VERSION_INFO, PRJ_STARTVIRTUALIZING_OPTIONS,
-            PRJ_UPDATE_FAILURE_CAUSES, PRJ_UPDATE_TYPES, PRJ_VIRTUALIZATION_INSTANCE_INFO,
+            PRJ_CALLBACK_DATA, PRJ_COMPLETE_COMMAND_EXTENDED_PARAMETERS,
+            PRJ_DIR_ENTRY_BUFFER_HANDLE, PRJ_FILE_BASIC_INFO, PRJ_FILE_STATE,
+            PRJ_NAMESPACE_VIRTUALIZATION_CONTEXT, PRJ_PLACEHOLDER_INFO,
+            PRJ_PLACEHOLDER_VERSION_INFO, PRJ_STARTVIRTUALIZING_OPTIONS, PRJ_UPDATE_FAILURE_CAUSES,
+            PRJ_UPDATE_TYPES, PRJ_VIRTUALIZATION_INSTANCE_INFO,
         },
         System::LibraryLoader::{
             GetProcAddress, LOAD_LIBRARY_FLAGS, LOAD_LIBRARY_SEARCH_SYSTEM32, LoadLibraryExW,
@@ -179,7 +180,9 @@ fn find<F: Copy>(library: HMODULE, name: PCSTR) -> Result<F, Missing> {
     let Some(found) = found else {
         // SAFETY: every name here is a literal that ends with a NUL.
         let name = unsafe { name.to_string() }.unwrap_or_default();
-        return Err(Missing(format!("its library has no {name}; it is older than Windows 10 1809")));
+        return Err(Missing(format!(
+            "its library has no {name}; it is older than Windows 10 1809"
+        )));
     };
     // SAFETY: both are pointers to functions of one size, and `F` is the type that Microsoft's header
     // gives for the function of that name.

@@ -21,8 +21,8 @@ use std::{
 use windows::{
     Win32::Storage::ProjectedFileSystem::{
         PRJ_CALLBACK_DATA, PRJ_CB_DATA_FLAG_ENUM_RESTART_SCAN,
-        PRJ_CB_DATA_FLAG_ENUM_RETURN_SINGLE_ENTRY, PRJ_DIR_ENTRY_BUFFER_HANDLE,
-        PRJ_NOTIFICATION, PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED,
+        PRJ_CB_DATA_FLAG_ENUM_RETURN_SINGLE_ENTRY, PRJ_DIR_ENTRY_BUFFER_HANDLE, PRJ_NOTIFICATION,
+        PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED,
         PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_MODIFIED, PRJ_NOTIFICATION_FILE_OVERWRITTEN,
         PRJ_NOTIFICATION_FILE_PRE_CONVERT_TO_FULL, PRJ_NOTIFICATION_FILE_RENAMED,
         PRJ_NOTIFICATION_NEW_FILE_CREATED, PRJ_NOTIFICATION_PRE_DELETE,
@@ -171,26 +171,25 @@ unsafe extern "system" fn get_enumeration(
             let restart = asked.flags & PRJ_CB_DATA_FLAG_ENUM_RESTART_SCAN.0 != 0;
             let single = asked.flags & PRJ_CB_DATA_FLAG_ENUM_RETURN_SINGLE_ENTRY.0 != 0;
             let (mut taken, mut failed) = (false, None);
-            let filled =
-                provider.sessions.fill(&id, Some(&expression), restart, |entry| {
-                    if !is_shown(entry) {
-                        return Room::Taken;
-                    }
-                    if single && taken {
-                        return Room::Full;
-                    }
-                    let name: Vec<u16> = entry.shown.iter().copied().chain([0]).collect();
-                    let info = basic_info(entry);
-                    let put = (provider.api.fill_entry)(PCWSTR(name.as_ptr()), &raw const info, buffer);
-                    if put.is_ok() {
-                        taken = true;
-                        return Room::Taken;
-                    }
-                    if put.0 != BUFFER_TOO_SMALL {
-                        failed = Some(put);
-                    }
-                    Room::Full
-                });
+            let filled = provider.sessions.fill(&id, Some(&expression), restart, |entry| {
+                if !is_shown(entry) {
+                    return Room::Taken;
+                }
+                if single && taken {
+                    return Room::Full;
+                }
+                let name: Vec<u16> = entry.shown.iter().copied().chain([0]).collect();
+                let info = basic_info(entry);
+                let put = (provider.api.fill_entry)(PCWSTR(name.as_ptr()), &raw const info, buffer);
+                if put.is_ok() {
+                    taken = true;
+                    return Room::Taken;
+                }
+                if put.0 != BUFFER_TOO_SMALL {
+                    failed = Some(put);
+                }
+                Room::Full
+            });
             match (failed, filled) {
                 (Some(failed), _) => failed,
                 (None, Err(SessionError::BufferTooSmall)) if taken => HRESULT(OK),
@@ -245,7 +244,9 @@ unsafe extern "system" fn notification(
     // SAFETY: ProjFS calls; the destination is read during the call.
     unsafe {
         let destination = Place::new(&text(destination));
-        enter(data, |provider, asked| notified(provider, asked, PRJ_NOTIFICATION(what), destination))
+        enter(data, |provider, asked| {
+            notified(provider, asked, PRJ_NOTIFICATION(what), destination)
+        })
     }
 }
 
@@ -271,10 +272,7 @@ fn notified(
             // Moved in from elsewhere, or out.
             (true, false) => provider.look_at(&Hint::look(destination)),
             (false, true) => provider.look_at(&Hint { removed: true, ..Hint::look(asked.place) }),
-            _ => provider.look_at(&Hint {
-                target: Some(destination),
-                ..Hint::look(asked.place)
-            }),
+            _ => provider.look_at(&Hint { target: Some(destination), ..Hint::look(asked.place) }),
         },
         PRJ_NOTIFICATION_NEW_FILE_CREATED
         | PRJ_NOTIFICATION_FILE_OVERWRITTEN

@@ -57,7 +57,12 @@ pub(super) fn write_placeholder(provider: &Provider, place: &Place) -> Result<()
     let path = own.with_nul();
     // SAFETY: the context is open while `call` lives; path and info live across the call.
     let written = unsafe {
-        (provider.api.write_placeholder)(call.raw, PCWSTR(path.as_ptr()), &raw const info, INFO_BYTES)
+        (provider.api.write_placeholder)(
+            call.raw,
+            PCWSTR(path.as_ptr()),
+            &raw const info,
+            INFO_BYTES,
+        )
     };
     written.ok().map_err(|error| error.code())
 }
@@ -114,7 +119,8 @@ impl Job<'_> {
     fn write(&self, offset: u64, length: u32) -> Result<(), HRESULT> {
         let alignment = self.alignment()?;
         let mut at = offset / alignment * alignment;
-        let end = offset.saturating_add(u64::from(length)).next_multiple_of(alignment).min(self.size);
+        let end =
+            offset.saturating_add(u64::from(length)).next_multiple_of(alignment).min(self.size);
         let buffer = Buffer::new(self.provider, CHUNK_BYTES as usize)?;
         while at < end {
             if self.token.is_cancelled() {

@@ -102,10 +102,13 @@ fn pass(provider: &Provider, failed: &mut Failed) {
         };
         after = id;
         let tried = failed.0.get(&id).copied().unwrap_or(0);
-        let mut keys = [Some(&hint.place), hint.target.as_ref()].into_iter().flatten().map(Place::key);
+        let mut keys =
+            [Some(&hint.place), hint.target.as_ref()].into_iter().flatten().map(Place::key);
         if keys.any(|key| blocked.contains(&key)) || !attempt(provider, id, &hint, tried) {
             left.insert(id, tried.saturating_add(1));
-            blocked.extend([Some(&hint.place), hint.target.as_ref()].into_iter().flatten().map(Place::key));
+            blocked.extend(
+                [Some(&hint.place), hint.target.as_ref()].into_iter().flatten().map(Place::key),
+            );
         } else if let Err(error) = provider.ledger.done(id) {
             tracing::error!(%error, "a place cannot be taken off the queue");
         }
@@ -143,7 +146,11 @@ fn take(provider: &Provider, id: i64, hint: &Hint, tried: u32) -> Result<(), Tro
         tracing::warn!(place = %hint.place, "moved to where nothing is; it shows again where it was");
         let disk = provider.disk.look(&hint.place)?;
         let vanished = disk == Disk::Tombstone;
-        return if vanished { provider.act(&hint.place, disk, Action::ClearTombstone) } else { Ok(()) };
+        return if vanished {
+            provider.act(&hint.place, disk, Action::ClearTombstone)
+        } else {
+            Ok(())
+        };
     }
     if arrived {
         carry(provider, &hint.place, &trail.end)?;

@@ -55,6 +55,10 @@ pub(super) async fn read(
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(frames.stream())).into_response())
 }
 
+/// Largest first chunk, in bytes, that comes along with a version of several: as large as a page of a
+/// manifest, without which nothing else of such a file can be asked for.
+const FIRST_OF_MANY_BYTES: usize = 8 << 10;
+
 pub(super) async fn content(
     State(app): State<Arc<App>>,
     Caller(device): Caller,
@@ -79,8 +83,9 @@ pub(super) async fn content(
                 let mut content = found;
                 if ask.with_bytes
                     && let Some(content) = &mut content
-                    && let [only] = content.refs[..]
-                    && let Some(place) = chunks::find(conn, device.drive, &only)?
+                    && let [first, others @ ..] = &content.refs[..]
+                    && let Some(place) = chunks::find(conn, device.drive, first)?
+                    && (others.is_empty() || place.len as usize <= FIRST_OF_MANY_BYTES)
                     && place.len as usize <= room
                     && let Ok(chunk) = reader.whole(&place)
                 {

@@ -76,7 +76,7 @@ async fn which_chunks_are_here() {
 async fn contents_come_with_bytes_if_wanted() {
     let store = Store::new().await;
     let device = store.device().await;
-    let (a, b) = (chunk(1, 500, 1), chunk(1, 600, 2));
+    let (a, b) = (chunk(1, 500, 1), chunk(1, 9_000, 2));
     device.put_pack(pack_of(&[a.clone(), b.clone()])).await;
     let refs = |ids: &[[u8; 32]]| ids.iter().map(|id| ByteArray::new(*id)).collect();
     let with = |name: &str, ids: &[[u8; 32]]| {
@@ -84,17 +84,21 @@ async fn contents_come_with_bytes_if_wanted() {
         (id, create(id, ROOT, name, 0, Some(Content { refs: refs(ids), ..content(name) })))
     };
     let (one, two, none) = (with("one", &[a.0]), with("two", &[a.0, b.0]), with("none", &[]));
-    device.done(vec![one.1, two.1, none.1]).await;
+    let large = with("large", &[b.0, a.0]);
+    device.done(vec![one.1, two.1, none.1, large.1]).await;
     let item = |id, rev| VersionRef { node: ByteArray::new(id), rev };
-    let items = vec![item(one.0, 1), item(two.0, 1), item(none.0, 1), item(one.0, 2)];
+    let items =
+        vec![item(one.0, 1), item(two.0, 1), item(none.0, 1), item(large.0, 1), item(one.0, 2)];
     let ask = ContentQuery { items: items.clone(), with_bytes: true };
     let reply: ContentReply = device.post("/content", &ask).await.ok();
-    let [Some(first), Some(second), Some(third), None] = &reply.items[..] else {
+    let [Some(first), Some(second), Some(third), Some(large), None] = &reply.items[..] else {
         panic!("{reply:?}")
     };
-    assert_eq!(first.chunk.as_ref().map(|chunk| chunk.to_vec()), Some(a.1));
+    assert_eq!(first.chunk.as_ref().map(|chunk| chunk.to_vec()), Some(a.1.clone()));
     assert_eq!((&first.body[..], &first.refs), (&b"one"[..], &refs(&[a.0])));
-    assert_eq!((&second.chunk, second.refs.len()), (&None, 2));
+    let along = second.chunk.as_ref().map(|chunk| chunk.to_vec());
+    assert_eq!((along, second.refs.len()), (Some(a.1), 2), "its first chunk, a small one");
+    assert_eq!((&large.chunk, large.refs.len()), (&None, 2));
     assert_eq!((&third.chunk, &third.body[..]), (&None, &b"none"[..]));
     let ask = ContentQuery { items, with_bytes: false };
     let reply: ContentReply = device.post("/content", &ask).await.ok();

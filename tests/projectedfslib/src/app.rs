@@ -196,9 +196,13 @@ fn fetch(
 fn covers(written: &[(u64, u64)], from: u64, to: u64) -> bool {
     let mut parts = written.to_vec();
     parts.sort_unstable();
-    let reached = parts.iter().fold(from, |reached, &(start, end)| {
-        if start <= reached { reached.max(end) } else { reached }
-    });
+    let reached =
+        parts.iter().fold(
+            from,
+            |reached, &(start, end)| {
+                if start <= reached { reached.max(end) } else { reached }
+            },
+        );
     reached >= to
 }
 
@@ -275,12 +279,7 @@ fn bury(root: &Root, tree: &mut Tree, place: &[u16]) -> Result<(), Code> {
     Ok(())
 }
 
-fn create(
-    root: &Root,
-    provider: &Provider,
-    place: &[u16],
-    dir: bool,
-) -> Result<(), Code> {
+fn create(root: &Root, provider: &Provider, place: &[u16], dir: bool) -> Result<(), Code> {
     let (parent, name) = split(place);
     if !parent.is_empty() {
         reach(root, provider, parent)?;
@@ -352,7 +351,8 @@ impl App for Model {
             .filter(|(name, ..)| tree.get(&join(&place, name)).is_none())
             .collect();
         for (_, item) in tree.children(&place) {
-            let wanted = scan.pattern.is_none_or(|wanted| order::matches(&item.name, &wide(wanted)));
+            let wanted =
+                scan.pattern.is_none_or(|wanted| order::matches(&item.name, &wide(wanted)));
             if item.state != State::Tombstone && wanted {
                 let size = match item.state {
                     State::Full => {
@@ -498,12 +498,7 @@ impl App for Model {
             removed.or_else(failed)?;
             bury(&found, &mut tree, &place)?;
         }
-        provider.notify(
-            PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED,
-            &place,
-            item.dir,
-            &[],
-        );
+        provider.notify(PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED, &place, item.dir, &[]);
         Ok(())
     }
 

@@ -111,7 +111,12 @@ type Call<'a> = &'a mut dyn FnMut(*const PRJ_CALLBACK_DATA) -> i32;
 
 impl Provider {
     /// Gives a command and waits for its end: its result and what was done for it.
-    pub(crate) fn command(&self, ask: &Ask<'_>, pending: Pending, call: Call<'_>) -> (i32, Pending) {
+    pub(crate) fn command(
+        &self,
+        ask: &Ask<'_>,
+        pending: Pending,
+        call: Call<'_>,
+    ) -> (i32, Pending) {
         let id = COMMANDS.begin(pending);
         let answer = self.call(id, ask, call);
         if answer == PENDING {
@@ -161,7 +166,11 @@ impl Provider {
             FileId: GUID::zeroed(),
             DataStreamId: GUID::from_u128(ask.stream),
             FilePathName: PCWSTR(path.as_ptr()),
-            VersionInfo: if ask.version.is_some() { &raw mut version } else { std::ptr::null_mut() },
+            VersionInfo: if ask.version.is_some() {
+                &raw mut version
+            } else {
+                std::ptr::null_mut()
+            },
             TriggeringProcessId: PROGRAM,
             TriggeringProcessImageFileName: PCWSTR(program.as_ptr()),
             InstanceContext: self.instance as *mut c_void,

@@ -84,8 +84,11 @@ impl Table {
     }
 
     /// Runs `work` on the command that a provider works at.
-    pub(crate) fn any<T>(&self, find: impl Fn(&Pending) -> bool, work: impl FnOnce(&mut Pending) -> T)
-    -> Option<T> {
+    pub(crate) fn any<T>(
+        &self,
+        find: impl Fn(&Pending) -> bool,
+        work: impl FnOnce(&mut Pending) -> T,
+    ) -> Option<T> {
         self.with(|state| state.open.values_mut().find(|pending| find(pending)).map(work))
     }
 

@@ -1,7 +1,7 @@
 //! The functions of the library, by the names and types of Microsoft's header.
 
 use crate::{
-    app::{MODEL, Buffer},
+    app::{Buffer, MODEL},
     buffers::{self, ALIGNMENT},
     calls::{OK, Provider, Table, close, violation, win32},
     command::COMMANDS,
@@ -20,9 +20,9 @@ use windows::{
     Win32::Storage::ProjectedFileSystem::{
         PRJ_CALLBACKS, PRJ_COMPLETE_COMMAND_EXTENDED_PARAMETERS,
         PRJ_COMPLETE_COMMAND_TYPE_ENUMERATION, PRJ_DIR_ENTRY_BUFFER_HANDLE, PRJ_FILE_BASIC_INFO,
-        PRJ_FILE_STATE, PRJ_NAMESPACE_VIRTUALIZATION_CONTEXT as Context,
-        PRJ_PLACEHOLDER_INFO, PRJ_PLACEHOLDER_VERSION_INFO, PRJ_STARTVIRTUALIZING_OPTIONS,
-        PRJ_UPDATE_FAILURE_CAUSES, PRJ_UPDATE_TYPES, PRJ_VIRTUALIZATION_INSTANCE_INFO,
+        PRJ_FILE_STATE, PRJ_NAMESPACE_VIRTUALIZATION_CONTEXT as Context, PRJ_PLACEHOLDER_INFO,
+        PRJ_PLACEHOLDER_VERSION_INFO, PRJ_STARTVIRTUALIZING_OPTIONS, PRJ_UPDATE_FAILURE_CAUSES,
+        PRJ_UPDATE_TYPES, PRJ_VIRTUALIZATION_INSTANCE_INFO,
     },
     core::{GUID, HRESULT, PCWSTR},
 };
@@ -125,7 +125,8 @@ unsafe extern "system" fn PrjStartVirtualizing(
         Some(options) if options.NotificationMappingsCount > 0 => {
             let count = options.NotificationMappingsCount as usize;
             // SAFETY: the caller says so many mappings are there.
-            let mappings = unsafe { std::slice::from_raw_parts(options.NotificationMappings, count) };
+            let mappings =
+                unsafe { std::slice::from_raw_parts(options.NotificationMappings, count) };
             mappings.iter().fold(0, |all, one| all | one.NotificationBitMask.0)
         }
         _ => DEFAULT_MASK,
@@ -180,8 +181,8 @@ unsafe extern "system" fn PrjCompleteCommand(
     }
     // SAFETY: null or valid.
     let extended = unsafe { extended.as_ref() };
-    let listing =
-        extended.is_some_and(|extended| extended.CommandType == PRJ_COMPLETE_COMMAND_TYPE_ENUMERATION);
+    let listing = extended
+        .is_some_and(|extended| extended.CommandType == PRJ_COMPLETE_COMMAND_TYPE_ENUMERATION);
     HRESULT(if COMMANDS.complete(id, result.0, listing) { OK } else { NOT_FOUND })
 }
 
@@ -220,7 +221,9 @@ unsafe extern "system" fn PrjWritePlaceholderInfo(
         return HRESULT(win32(3));
     }
     let asked = COMMANDS.any(
-        |pending| pending.placeholder.is_none() && order::key(&pending.target) == order::key(&place),
+        |pending| {
+            pending.placeholder.is_none() && order::key(&pending.target) == order::key(&place)
+        },
         |pending| pending.placeholder = Some(place.clone()),
     );
     if asked.is_none() {
@@ -261,8 +264,10 @@ unsafe extern "system" fn PrjWriteFileData(
     // SAFETY: the caller passes an id.
     let stream = unsafe { *stream }.to_u128();
     let Some(root) = living(context, "PrjWriteFileData") else { return HRESULT(INVALID) };
-    let found = COMMANDS
-        .any(|pending| pending.stream == Some(stream), |pending| (pending.target.clone(), pending.size));
+    let found = COMMANDS.any(
+        |pending| pending.stream == Some(stream),
+        |pending| (pending.target.clone(), pending.size),
+    );
     // It may have been cancelled a moment ago.
     let Some((place, size)) = found else { return HRESULT(NOT_FOUND) };
     let end = offset + u64::from(length);
@@ -290,8 +295,10 @@ unsafe extern "system" fn PrjWriteFileData(
     if written.is_err() {
         return HRESULT(win32(29));
     }
-    COMMANDS
-        .any(|pending| pending.stream == Some(stream), |pending| pending.written.push((offset, end)));
+    COMMANDS.any(
+        |pending| pending.stream == Some(stream),
+        |pending| pending.written.push((offset, end)),
+    );
     HRESULT(OK)
 }
 

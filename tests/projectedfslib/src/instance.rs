@@ -72,7 +72,11 @@ pub(crate) fn add(path: &Path, guid: u128) -> bool {
 
 impl Root {
     pub(crate) fn disk(&self, place: &[u16]) -> PathBuf {
-        if place.is_empty() { self.path.clone() } else { self.path.join(OsString::from_wide(place)) }
+        if place.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.join(OsString::from_wide(place))
+        }
     }
 }
 
@@ -91,7 +95,8 @@ impl Tree {
 
     /// Whether the provider is asked about what is in a folder.
     pub(crate) fn is_projected(&self, place: &[u16]) -> bool {
-        place.is_empty() || self.get(place).is_some_and(|item| item.dir && item.state != State::Full)
+        place.is_empty()
+            || self.get(place).is_some_and(|item| item.dir && item.state != State::Full)
     }
 
     /// What is on the disk right in a folder.

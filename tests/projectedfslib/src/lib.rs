@@ -59,8 +59,14 @@ pub trait App: Sync {
     ///
     /// # Errors
     /// What the program would be told.
-    fn write(&self, root: &Path, place: &str, at: u64, data: &[u8], truncate: bool)
-    -> Result<(), Code>;
+    fn write(
+        &self,
+        root: &Path,
+        place: &str,
+        at: u64,
+        data: &[u8],
+        truncate: bool,
+    ) -> Result<(), Code>;
     /// # Errors
     /// What the program would be told.
     fn make_dir(&self, root: &Path, place: &str) -> Result<(), Code>;

@@ -25,7 +25,8 @@ pub(crate) fn matches(name: &[u16], pattern: &[u16]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
         (Some((&STAR, rest)), _) => {
-            matches(name, rest) || name.split_first().is_some_and(|(_, name)| matches(name, pattern))
+            matches(name, rest)
+                || name.split_first().is_some_and(|(_, name)| matches(name, pattern))
         }
         (Some((&ONE, rest)), Some((_, name))) => matches(name, rest),
         (Some((&unit, rest)), Some((&first, name))) => {

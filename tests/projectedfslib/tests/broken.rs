@@ -135,12 +135,8 @@ unsafe extern "system" fn list(
 }
 
 unsafe extern "system" fn placeholder(data: *const PRJ_CALLBACK_DATA) -> HRESULT {
-    type Write = unsafe extern "system" fn(
-        Context,
-        PCWSTR,
-        *const PRJ_PLACEHOLDER_INFO,
-        u32,
-    ) -> HRESULT;
+    type Write =
+        unsafe extern "system" fn(Context, PCWSTR, *const PRJ_PLACEHOLDER_INFO, u32) -> HRESULT;
     // SAFETY: the data is valid during the call.
     let data = unsafe { &*data };
     // SAFETY: the path ends with a NUL.

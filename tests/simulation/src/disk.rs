@@ -98,7 +98,7 @@ pub(crate) struct Disk {
     journalled: Seq,
     files: BTreeMap<Ino, Vec<u8>>,
     /// When each file was last written, in writes to this disk.
-    stamps: BTreeMap<Ino, i64>,
+    stamps: BTreeMap<Ino, (i64, i64)>,
     clock: i64,
 }
 
@@ -146,6 +146,7 @@ impl Disk {
             cursor: rows.cursor,
             epoch: rows.epoch,
             complete: rows.complete,
+            acls: false,
             rows: rows.with_ancestors(needed),
             flights: rows.flights.clone(),
             last_ino: rows.last_ino,
@@ -183,13 +184,13 @@ impl Disk {
 
     fn touch(&mut self, ino: Ino) {
         self.clock += 1;
-        self.stamps.insert(ino, self.clock);
+        self.stamps.insert(ino, (self.clock, self.clock));
     }
 
     fn measure(&self, ino: Ino) -> Measure {
         let size = self.len(ino).unwrap_or(0);
-        let mtime = Timestamp(self.stamps.get(&ino).copied().unwrap_or(0));
-        Measure { size, mtime, ctime: mtime, writers: false }
+        let (mtime, ctime) = self.stamps.get(&ino).copied().unwrap_or((0, 0));
+        Measure { size, mtime: Timestamp(mtime), ctime: Timestamp(ctime), writers: false }
     }
 
     /// Rows for a load, as they are now (the answer may arrive much later).
@@ -236,8 +237,8 @@ impl Disk {
                 self.journal(*after);
                 self.touch(*ino);
                 let file = self.files.entry(*ino).or_default();
-                let end = (range.end as usize).min(file.len());
-                if let Some(part) = file.get_mut(range.start as usize..end) {
+                file.resize(file.len().max(range.end as usize), 0);
+                if let Some(part) = file.get_mut(range.start as usize..range.end as usize) {
                     part.fill(0);
                 }
                 Outcome::Local(Ok(()))
@@ -246,11 +247,12 @@ impl Disk {
                 self.journal(*upto);
                 Outcome::Local(Ok(()))
             }
-            Local::Measure { ino, create, after, .. } => {
+            Local::Measure { ino, begin, after, .. } => {
                 self.journal(*after);
-                if *create && !self.files.contains_key(ino) {
-                    self.touch(*ino);
-                    self.files.insert(*ino, Vec::new());
+                if *begin {
+                    self.files.entry(*ino).or_default();
+                    self.clock += 1;
+                    self.stamps.insert(*ino, (Measure::UNWRITTEN.0, self.clock));
                 }
                 Outcome::Measured(Ok(self.measure(*ino)))
             }

@@ -85,7 +85,7 @@ impl Desk {
 
     fn write(&mut self, ino: Ino, handle: HandleId, offset: u64, bytes: &[u8]) {
         let data = Bytes::copy_from_slice(bytes);
-        let written = self.ask(Request::Write { ino, handle, offset, data });
+        let written = self.ask(Request::Write { ino, handle, offset, data, strip: false });
         assert_eq!(written, Ok(Response::Written(bytes.len() as u32)));
     }
 
@@ -366,7 +366,8 @@ fn dirty_bytes_are_recorded_before_clean_ones_change() {
     let handle = desk.open(ino);
     let ticket = desk.device.ticket();
     let data = Bytes::from_static(b"dirty");
-    desk.device.handle(Event::Request(ticket, Request::Write { ino, handle, offset: 0, data }));
+    let request = Request::Write { ino, handle, offset: 0, data, strip: false };
+    desk.device.handle(Event::Request(ticket, request));
     let write = desk.device.flights.iter().find_map(|flight| match flight {
         InFlight::Local { effect: Local::Write { after, .. }, .. } => Some(*after),
         _ => None,

@@ -352,7 +352,8 @@ pub(crate) fn write_at(
     data.splice(..data.len().min(8), token);
     user.forget_tokens(ino, offset, offset + data.len() as u64);
     user.busy.insert(ino);
-    let request = Request::Write { ino, handle, offset, data: Bytes::from(data.clone()) };
+    let bytes = Bytes::from(data.clone());
+    let request = Request::Write { ino, handle, offset, data: bytes, strip: false };
     (request, Asked::Write { ino, offset, token, data })
 }
 

@@ -56,8 +56,12 @@ impl<'a> Device<'a> {
     }
 
     pub(super) fn mount(&self) -> Result<()> {
+        self.mount_with(&[])
+    }
+
+    pub(super) fn mount_with(&self, flags: &[&str]) -> Result<()> {
         self.bench.keeper.mount(&self.mountpoint)?;
-        output(self.meshdrive().args(["mount", DRIVE]).arg(&self.mountpoint))?;
+        output(self.meshdrive().args(["mount", DRIVE]).arg(&self.mountpoint).args(flags))?;
         // The supervisor first: it would start another daemon.
         if let Some(supervisor) = self.status()?["supervisor"].as_u64() {
             self.bench.keeper.process(u32::try_from(supervisor)?)?;
@@ -73,6 +77,11 @@ impl<'a> Device<'a> {
 
     pub(super) fn unmount(&self) -> Result<()> {
         output(self.meshdrive().args(["unmount", DRIVE])).map(drop)
+    }
+
+    /// Unmounts, and what is local stays so.
+    pub(super) fn unmount_keeping(&self) -> Result<()> {
+        output(self.meshdrive().args(["unmount", DRIVE, "--keep-cache"])).map(drop)
     }
 
     pub(super) fn sync(&self) -> Result<()> {

@@ -8,6 +8,7 @@ mod edit;
 mod fsync;
 mod git;
 mod grep;
+mod local;
 mod memory;
 mod mount;
 mod read;
@@ -37,6 +38,7 @@ pub(super) enum Row {
     Memory,
     Fsync,
     Upload,
+    Local,
 }
 
 impl Row {
@@ -56,6 +58,7 @@ impl Row {
         Row::Memory,
         Row::Fsync,
         Row::Upload,
+        Row::Local,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -75,6 +78,7 @@ impl Row {
             Row::Memory => "memory",
             Row::Fsync => "fsync",
             Row::Upload => "upload",
+            Row::Local => "local",
         }
     }
 
@@ -95,6 +99,7 @@ impl Row {
             Row::Memory => memory::run(bench),
             Row::Fsync => fsync::run(bench),
             Row::Upload => upload::run(bench),
+            Row::Local => local::run(bench),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Where Debian keeps it; the package has no program of that name on the PATH.
@@ -24,6 +25,9 @@ const SOURCES_SUITE: &str = "trixie-backports";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Stands in for a library that Wine 8 lacks.
 const PRNG: &str = include_str!("bcryptprimitives.c");
+
+/// In a folder that was made wholly.
+const READY: &str = ".ready";
 
 pub(super) struct Target {
     pub(super) sysroot: PathBuf,
@@ -41,11 +45,29 @@ pub(super) fn prepare() -> Result<Target> {
     lock.lock().context("waiting for another preparation")?;
     install_packages()?;
     let version = compiler_version()?;
-    let target =
-        Target { sysroot: cache.join(format!("sysroot-{version}")), prefix: cache.join("prefix") };
-    once(&target.sysroot, || build_std(&cache, &version, &target.sysroot))?;
-    once(&target.prefix, || make_prefix(&target.prefix))?;
-    Ok(target)
+    let sysroot =
+        built_before(&cache, &version).map_or_else(|| new_sysroot(&cache, &version), Ok)?;
+    let prefix = cache.join("prefix");
+    once(&sysroot, || build_std(&cache, &version, &sysroot))?;
+    once(&prefix, || make_prefix(&prefix))?;
+    Ok(Target { sysroot, prefix })
+}
+
+/// A new folder for each build of the standard library: cargo takes what was compiled with another one
+/// for its own if only the path is the same.
+fn new_sysroot(cache: &Path, version: &str) -> Result<PathBuf> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    Ok(cache.join(format!("sysroot-{version}-{now}")))
+}
+
+fn built_before(cache: &Path, version: &str) -> Option<PathBuf> {
+    let start = format!("sysroot-{version}-");
+    let is_wanted = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(&start)) && path.join(READY).exists()
+    };
+    let entries = fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path());
+    entries.filter(is_wanted).max()
 }
 
 /// Outlives the tree: a fresh clone on the same machine finds it.
@@ -58,7 +80,7 @@ fn cache() -> Result<PathBuf> {
 
 /// Makes `folder` unless it was made wholly before.
 fn once(folder: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mark = folder.join(".ready");
+    let mark = folder.join(READY);
     if mark.exists() {
         return Ok(());
     }
@@ -233,7 +255,7 @@ mod tests {
         once(&folder, make).unwrap();
         once(&folder, || bail!("must not be called")).unwrap();
         // Half of it from an interrupted run counts for nothing.
-        fs::remove_file(folder.join(".ready")).unwrap();
+        fs::remove_file(folder.join(READY)).unwrap();
         once(&folder, make).unwrap();
     }
 }

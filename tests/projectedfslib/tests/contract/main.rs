@@ -8,6 +8,6 @@ mod line;
 mod names;
 mod pressure;
 mod remote;
-mod room;
 mod restart;
+mod room;
 mod world;

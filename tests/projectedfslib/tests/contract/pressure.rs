@@ -40,7 +40,9 @@ fn eight_programs_at_once() {
     });
     world.quiet();
     let left = THREADS * (FILES - FILES.div_ceil(3));
-    wait_until("all that was written is elsewhere", || world.remote.names("").len() == FILES + left);
+    wait_until("all that was written is elsewhere", || {
+        world.remote.names("").len() == FILES + left
+    });
     world.remote.sees("w7-11", b"w7-11");
     world.keeps_the_contract();
 }

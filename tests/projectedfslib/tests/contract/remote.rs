@@ -9,7 +9,9 @@ fn a_new_version_takes_the_place_of_a_clean_one() {
     wait_until("its bytes are read", || world.read("a").is_ok_and(|it| it == b"one"));
     assert_eq!(world.state("a"), "hydrated");
     world.remote.write("a", b"two, and longer");
-    wait_until("the new ones are read", || world.read("a").is_ok_and(|it| it == b"two, and longer"));
+    wait_until("the new ones are read", || {
+        world.read("a").is_ok_and(|it| it == b"two, and longer")
+    });
     // Written here, sent, then changed elsewhere: evictable, so the new version shows.
     world.write("b", b"mine");
     world.remote.sees("b", b"mine");
@@ -33,9 +35,7 @@ fn removals_and_moves_from_elsewhere_show() {
     world.remote.rename("moved", "there");
     world.remote.remove("dir\\x");
     world.remote.remove("dir");
-    wait_until("the listing is that of the store", || {
-        world.list("").unwrap() == ["kept", "there"]
-    });
+    wait_until("the listing is that of the store", || world.list("").unwrap() == ["kept", "there"]);
     wait_until("its bytes are read", || world.read("there").is_ok_and(|it| it == b"moved"));
     assert_eq!(world.state("gone"), "virtual");
     world.keeps_the_contract();
@@ -48,7 +48,9 @@ fn an_open_file_is_taken_away_when_it_is_closed() {
     wait_until("its bytes are read", || world.read("a").is_ok_and(|it| it == b"one"));
     world.app.hold(&world.root(), "a", true);
     world.remote.remove("a");
-    wait_until("it is gone elsewhere", || world.device().tree.entry(&crate::world::place("a")).unwrap().is_none());
+    wait_until("it is gone elsewhere", || {
+        world.device().tree.entry(&crate::world::place("a")).unwrap().is_none()
+    });
     assert_eq!(world.state("a"), "hydrated");
     world.app.hold(&world.root(), "a", false);
     wait_until("it is gone here", || world.state("a") == "virtual");

@@ -240,7 +240,8 @@ pub(crate) fn place(text: &str) -> Place {
 
 /// A time that differs for different content.
 fn time_of(data: &[u8]) -> Timestamp {
-    let sum = data.iter().fold(data.len() as i64, |sum, &byte| sum * 31 % 1_000_003 + i64::from(byte));
+    let sum =
+        data.iter().fold(data.len() as i64, |sum, &byte| sum * 31 % 1_000_003 + i64::from(byte));
     Timestamp(1_700_000_000_000_000_000 + sum * 1_000_000)
 }
 
