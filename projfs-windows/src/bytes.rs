@@ -104,7 +104,7 @@ impl Tree {
             }
             let len = data.len() as u64;
             let data = Bytes::from(data);
-            self.port().call(Request::Write { ino, handle, offset, data })?;
+            self.port().call(Request::Write { ino, handle, offset, data, strip: false })?;
             offset += len;
         }
         let set =

@@ -275,7 +275,7 @@ unsafe extern "system" fn PrjWriteFileData(
         violation("PrjWriteFileData: not from an aligned buffer");
         return HRESULT(INVALID);
     }
-    if offset % ALIGNMENT != 0 || (end % ALIGNMENT != 0 && end != size) {
+    if !offset.is_multiple_of(ALIGNMENT) || (!end.is_multiple_of(ALIGNMENT) && end != size) {
         violation("PrjWriteFileData: not aligned");
         return HRESULT(OFFSET_ALIGNMENT);
     }
