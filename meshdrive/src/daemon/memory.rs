@@ -9,8 +9,19 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[cfg(target_env = "gnu")]
 const FREE_MAX: usize = 24 << 20;
 
-/// Looks after the heap for as long as the process runs.
+/// Heaps that threads share. The allocator would make eight for each processor, and what is free in one
+/// does not help another.
+#[cfg(target_env = "gnu")]
+const HEAPS: libc::c_int = 2;
+/// Bytes from which on a buffer gets pages of its own, which go back at once when it is dropped. Packs do,
+/// buffers of reads, which are used again, do not. Without a number the allocator raises it to the largest
+/// buffer that it has seen.
+#[cfg(target_env = "gnu")]
+const OWN_PAGES: libc::c_int = 1280 << 10;
+
+/// Looks after the heap for as long as the process runs. To be called before other threads are started.
 pub(super) fn watch() {
+    settle();
     let looks = || {
         loop {
             std::thread::sleep(PAUSE);
@@ -21,6 +32,21 @@ pub(super) fn watch() {
         tracing::warn!(%error, "freed memory is not given back to the system");
     }
 }
+
+#[cfg(target_env = "gnu")]
+fn settle() {
+    // SAFETY: sets numbers of the allocator (mallopt(3)).
+    let done = unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS) == 1
+            && libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES) == 1
+    };
+    if !done {
+        tracing::debug!("the allocator did not take its limits");
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn settle() {}
 
 #[cfg(target_env = "gnu")]
 fn give_back() {

@@ -150,12 +150,12 @@ fn recover(plan: &Plan) -> Outcome {
 }
 
 fn live(plan: &Plan, ready: &Ready, lock: lock::Lock, start: Start) -> Outcome<ExitCode> {
+    memory::watch();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .attempt(|| "cannot start the runtime".into())?;
-    memory::watch();
     let done = build(plan, &runtime, start)
         .and_then(|(drive, socket)| runtime.block_on(serve(plan, ready, drive, socket)));
     runtime.shutdown_timeout(GOODBYE_LIMIT);
