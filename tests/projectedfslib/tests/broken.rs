@@ -1,11 +1,16 @@
 //! Providers that break the contract, one rule each: every one is caught, and the same provider without
 //! its fault is not.
 #![cfg(windows)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, and so do its helpers"
+)]
 
 use projectedfslib::{APP, App, GetApp, Scan};
 use std::{
     ffi::c_void,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use windows::{
@@ -274,7 +279,7 @@ fn mark(root: &Path, target: Option<&str>, id: u128) {
     let _ = unsafe { mark(PCWSTR(root.as_ptr()), target, std::ptr::null(), &raw const id) };
 }
 
-fn begin(root: &PathBuf) -> Context {
+fn begin(root: &Path) -> Context {
     type Start = unsafe extern "system" fn(
         PCWSTR,
         *const PRJ_CALLBACKS,
@@ -293,7 +298,7 @@ fn begin(root: &PathBuf) -> Context {
     };
     let mut context = Context::default();
     let begin: Start = function("PrjStartVirtualizing");
-    let root = HSTRING::from(root.as_path());
+    let root = HSTRING::from(root);
     let (path, options) = (PCWSTR(root.as_ptr()), std::ptr::null());
     // SAFETY: all of it lives across the call.
     let started =
