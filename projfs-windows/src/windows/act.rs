@@ -165,7 +165,16 @@ impl Provider {
 
     /// Puts the bytes on the disk into a node.
     fn push(&self, place: &Place, ino: Ino, print: Print) -> Result<(), Trouble> {
-        let shown = match self.send(place, ino, print) {
+        let sent = self.send(place, ino, print);
+        if sent.is_err()
+            && let Ok(attr) = self.tree.attr(ino)
+        {
+            // A part of it may be there, or what was there a moment ago: that is what is known now, so
+            // that a removal that comes next is one of this version.
+            let shown = crate::bytes::shown(&attr);
+            self.ledger.learn(place, &Known { shown, is_dir: false, print: None })?;
+        }
+        let shown = match sent {
             // The node is gone: what was written here is a new file.
             Err(Trouble::Core(FsError::NotFound | FsError::Stale)) => {
                 self.ledger.forget(place)?;

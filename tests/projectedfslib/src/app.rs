@@ -37,6 +37,8 @@ const INSUFFICIENT_BUFFER: i32 = win32(122);
 /// Bytes of a file that are asked for at once.
 const PIECE: u64 = 8 << 20;
 const RESTART: i32 = 1;
+/// 5 ms apart.
+const UNLINK_TRIES: u32 = 200;
 /// Ticks of 100 ns from 1601 to 1970 ("FILETIME structure", Microsoft).
 const TICKS_TO_UNIX: u64 = 116_444_736_000_000_000;
 
@@ -279,6 +281,20 @@ fn bury(root: &Root, tree: &mut Tree, place: &[u16]) -> Result<(), Code> {
     Ok(())
 }
 
+/// A name that somebody still has open goes only when it is closed, under Wine.
+fn unlink(disk: &Path, dir: bool) -> Result<(), Code> {
+    let mut removed = Err(win32(32));
+    for _ in 0..UNLINK_TRIES {
+        let tried = if dir { fs::remove_dir(disk) } else { fs::remove_file(disk) };
+        removed = tried.or_else(failed);
+        if removed.is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    removed
+}
+
 fn create(root: &Root, provider: &Provider, place: &[u16], dir: bool) -> Result<(), Code> {
     let (parent, name) = split(place);
     if !parent.is_empty() {
@@ -494,8 +510,7 @@ impl App for Model {
                 tree.items.remove(&at);
             }
             let disk = found.disk(&place);
-            let removed = if item.dir { fs::remove_dir(disk) } else { fs::remove_file(disk) };
-            removed.or_else(failed)?;
+            unlink(&disk, item.dir)?;
             bury(&found, &mut tree, &place)?;
         }
         provider.notify(PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED, &place, item.dir, &[]);
