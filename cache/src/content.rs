@@ -53,8 +53,6 @@ struct Known {
     /// Counts changes, modulo 2^32, and how far that count was when the last sync began.
     changes: u32,
     synced: u32,
-    /// The kernel may read it by itself: everything goes straight to it.
-    handed: bool,
 }
 
 impl Content {
@@ -176,9 +174,7 @@ impl Content {
     ) -> Result<(), Error> {
         if small
             && let Some(journal) = self.journal.get()
-            && journal
-                .small
-                .take(ino.0, offset, data, || self.is_synced(ino) && !self.is_handed(ino))
+            && journal.small.take(ino.0, offset, data, || self.is_synced(ino))
         {
             return Ok(());
         }
@@ -214,7 +210,7 @@ impl Content {
         self.change(ino, false, |file| {
             let len = file.metadata()?.len();
             let inside = range.clip(Range::new(0, len));
-            if range.end > len {
+            if range.end > len && i64::try_from(range.end).is_ok() {
                 file.set_len(range.end)?;
             }
             if inside.is_empty() {
@@ -271,20 +267,20 @@ impl Content {
 
     /// The backing file for reading, as a descriptor of its own.
     pub(crate) fn backing(&self, ino: Ino) -> Result<Option<File>, Error> {
-        if let Some(known) = locked(&self.files).known.get_mut(&ino.0) {
-            known.handed = true;
-        }
-        if let Some(journal) = self.journal.get() {
-            self.move_one(journal, ino.0)?;
-        }
-        // Once more: it may have been made only now.
-        if let Some(known) = locked(&self.files).known.get_mut(&ino.0) {
-            known.handed = true;
-        }
+        self.hand_out(ino)?;
         match File::open(self.path(ino)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(&self.path(ino), error)),
+        }
+    }
+
+    /// Puts what waits in the journal into the backing file. What is written from here on goes straight
+    /// to it, for as long as the kernel has it.
+    pub(crate) fn hand_out(&self, ino: Ino) -> Result<(), Error> {
+        match self.journal.get() {
+            Some(journal) => self.move_one(journal, ino.0),
+            None => Ok(()),
         }
     }
 
@@ -298,8 +294,8 @@ impl Content {
     }
 
     fn sync_file(&self, ino: Ino) -> Result<(), Error> {
-        // What others write to a file that was handed out is not counted.
-        if self.is_synced(ino) && !self.is_handed(ino) {
+        // What others write to a file that was handed out is counted by the look that is taken before.
+        if self.is_synced(ino) {
             return Ok(());
         }
         let Some(file) = self.open_as_it_is(ino, false)? else { return Ok(()) };
@@ -325,10 +321,6 @@ impl Content {
     pub(crate) fn is_synced(&self, ino: Ino) -> bool {
         let files = locked(&self.files);
         files.known.get(&ino.0).is_none_or(|known| known.changes == known.synced)
-    }
-
-    fn is_handed(&self, ino: Ino) -> bool {
-        locked(&self.files).known.get(&ino.0).is_some_and(|known| known.handed)
     }
 
     /// Makes everything that was written survive power loss.

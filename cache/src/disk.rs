@@ -224,6 +224,12 @@ impl LocalStore for DiskStore {
         self.shared.content.write(ino, offset, data, small)
     }
 
+    fn write_through(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.check_open()?;
+        self.leave_room_for_records()?;
+        self.shared.content.write(ino, offset, data, false)
+    }
+
     fn fill(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
         self.check_open()?;
         self.leave_room_for_records()?;
@@ -256,6 +262,10 @@ impl LocalStore for DiskStore {
 
     fn backing(&self, ino: Ino) -> Result<Option<File>, Error> {
         self.shared.content.backing(ino)
+    }
+
+    fn hand_out(&self, ino: Ino) -> Result<(), Error> {
+        self.shared.content.hand_out(ino)
     }
 
     fn evict(&self, ino: Ino) -> Result<(), Error> {

@@ -46,6 +46,10 @@ pub trait LocalStore: Send + Sync + 'static {
     /// Like `read`, into a buffer.
     fn read_into(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
     fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error>;
+    /// Like `write`, and the bytes are in the backing file when this returns.
+    fn write_through(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.write(ino, offset, data)
+    }
     /// Like `write`, for bytes that come from the cloud: they can be fetched again, and whoever reads
     /// them now has them from elsewhere.
     fn fill(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Error> {
@@ -64,6 +68,11 @@ pub trait LocalStore: Send + Sync + 'static {
     /// The backing file of `ino`, opened for reading only, to be handed to the kernel. `None` if there
     /// is none.
     fn backing(&self, ino: Ino) -> Result<Option<File>, Error>;
+    /// Puts everything that was written into the backing file, for a file that the kernel has been handed
+    /// before and reads again.
+    fn hand_out(&self, _: Ino) -> Result<(), Error> {
+        Ok(())
+    }
     /// Drops the backing file of `ino`; it is no error if there is none.
     fn evict(&self, ino: Ino) -> Result<(), Error>;
 

@@ -83,6 +83,10 @@ impl Call {
         Call::new(Method::GET, path, Bytes::new())
     }
 
+    pub(crate) fn delete(path: String) -> Call {
+        Call::new(Method::DELETE, path, Bytes::new())
+    }
+
     pub(crate) fn post(path: String, body: Vec<u8>) -> Call {
         Call::new(Method::POST, path, body.into())
     }

@@ -1,12 +1,13 @@
 //! A store that fails on purpose, the same way for the same seed. For tests.
 
+use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use crate::relay::relay;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, NodeId, Page,
-    Range, RemoteCommit, RemoteNode, Rev, StageItem, Version,
+    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -178,5 +179,38 @@ impl CloudStore for Faulty {
 
     async fn trash(&self) -> Result<Vec<RemoteNode>, CloudError> {
         self.run(self.inner.trash()).await
+    }
+
+    async fn moment(&self, time: Timestamp) -> Result<Moment, CloudError> {
+        self.run(self.inner.moment(time)).await
+    }
+
+    async fn children_at(
+        &self,
+        dir: NodeId,
+        rev: Rev,
+        after: Option<Vec<u8>>,
+    ) -> Result<Page, CloudError> {
+        self.run(self.inner.children_at(dir, rev, after)).await
+    }
+
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.run(self.inner.node_at(id, rev)).await
+    }
+
+    async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
+        self.run(self.inner.activity(asked)).await
+    }
+
+    async fn devices(&self) -> Result<Vec<DeviceInfo>, CloudError> {
+        self.run(self.inner.devices()).await
+    }
+
+    async fn revoke(&self, device: [u8; 16]) -> Result<(), CloudError> {
+        self.run(self.inner.revoke(device)).await
+    }
+
+    async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
+        self.run(self.inner.purge(nodes)).await
     }
 }

@@ -14,6 +14,7 @@ mod feed;
 mod fetch;
 #[cfg(test)]
 mod formats;
+mod history;
 mod keys;
 mod layout;
 mod manifest;
@@ -37,6 +38,7 @@ pub use client::{ClientOptions, Traffic};
 pub use code::{Code, JoinCode, RecoveryKey};
 pub use credentials::Credentials;
 pub use faulty::{Fault, Faulty};
+pub use history::{Activity, ActivityEntry, ActivityQuery, DeviceInfo, Moment, NodeChange};
 pub use keys::DriveKey;
 pub use membership::{JOIN_CODE_LIFE, create_drive, invite, join};
 pub use native::NativeStore;

@@ -5,6 +5,7 @@ use crate::chunker::Chunker;
 use crate::client::{Client, ClientOptions, Traffic};
 use crate::credentials::Credentials;
 use crate::feed::Feed;
+use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use crate::keys::{ChunkId, Keys};
 use crate::manifest::{Body, Extent};
 use crate::params::DriveParams;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, NodeId, Page,
-    Range, RemoteCommit, RemoteNode, Rev, StageItem, Version,
+    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -142,5 +143,38 @@ impl CloudStore for NativeStore {
 
     async fn trash(&self) -> Result<Vec<RemoteNode>, CloudError> {
         self.0.trash().await
+    }
+
+    async fn moment(&self, time: Timestamp) -> Result<Moment, CloudError> {
+        self.0.moment(time).await
+    }
+
+    async fn children_at(
+        &self,
+        dir: NodeId,
+        rev: Rev,
+        after: Option<Vec<u8>>,
+    ) -> Result<Page, CloudError> {
+        self.0.children_at(dir, rev, after).await
+    }
+
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.0.node_at(id, rev).await
+    }
+
+    async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
+        self.0.activity(asked).await
+    }
+
+    async fn devices(&self) -> Result<Vec<DeviceInfo>, CloudError> {
+        self.0.devices().await
+    }
+
+    async fn revoke(&self, device: [u8; 16]) -> Result<(), CloudError> {
+        self.0.revoke(device).await
+    }
+
+    async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
+        self.0.purge(nodes).await
     }
 }

@@ -1,5 +1,6 @@
 //! Tries again what is worth trying again.
 
+use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use crate::relay::relay;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
 use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, NodeId, Page,
-    Range, RemoteCommit, RemoteNode, Rev, StageItem, Version,
+    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,5 +182,38 @@ impl CloudStore for Retrying {
 
     async fn trash(&self) -> Result<Vec<RemoteNode>, CloudError> {
         self.again(|| self.inner.trash()).await
+    }
+
+    async fn moment(&self, time: Timestamp) -> Result<Moment, CloudError> {
+        self.again(|| self.inner.moment(time)).await
+    }
+
+    async fn children_at(
+        &self,
+        dir: NodeId,
+        rev: Rev,
+        after: Option<Vec<u8>>,
+    ) -> Result<Page, CloudError> {
+        self.again(|| self.inner.children_at(dir, rev, after.clone())).await
+    }
+
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.again(|| self.inner.node_at(id, rev)).await
+    }
+
+    async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
+        self.again(|| self.inner.activity(asked)).await
+    }
+
+    async fn devices(&self) -> Result<Vec<DeviceInfo>, CloudError> {
+        self.again(|| self.inner.devices()).await
+    }
+
+    async fn revoke(&self, device: [u8; 16]) -> Result<(), CloudError> {
+        self.again(|| self.inner.revoke(device)).await
+    }
+
+    async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
+        self.again(|| self.inner.purge(nodes)).await
     }
 }

@@ -1,10 +1,11 @@
 //! The seam between the engine and a cloud store.
 
+use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
-    CloudError, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId, Page, Range,
-    RemoteCommit, Rev, StageItem, Version,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId,
+    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 
@@ -70,4 +71,57 @@ pub trait CloudStore: Send + Sync + 'static {
     async fn versions(&self, id: NodeId) -> Result<Vec<Version>, CloudError>;
     /// The trash, newest first: what was where, and when it was removed. At most 1,000.
     async fn trash(&self) -> Result<Vec<fs_core::RemoteNode>, CloudError>;
+
+    // What only stores with a memory can do. The defaults say that this one has none.
+
+    /// The last commit that the store had taken at `time`, by its own clock.
+    ///
+    /// # Errors
+    /// `Gone`: the past is no longer kept that far back.
+    async fn moment(&self, _time: Timestamp) -> Result<Moment, CloudError> {
+        Err(no_memory())
+    }
+    /// The children of a directory as they were at `rev`. Files speak of the version they had then, or
+    /// the nearest that is still kept.
+    ///
+    /// # Errors
+    /// `Gone`: the past is no longer kept that far back.
+    async fn children_at(
+        &self,
+        _dir: NodeId,
+        _rev: Rev,
+        _after: Option<Vec<u8>>,
+    ) -> Result<Page, CloudError> {
+        Err(no_memory())
+    }
+    /// One node as it was at `rev`.
+    ///
+    /// # Errors
+    /// `Gone`: there was no such node, or the past is no longer kept that far back.
+    async fn node_at(&self, _id: NodeId, _rev: Rev) -> Result<RemoteNode, CloudError> {
+        Err(no_memory())
+    }
+    /// What was done, oldest first; a bounded page of it.
+    async fn activity(&self, _asked: &ActivityQuery) -> Result<Activity, CloudError> {
+        Err(no_memory())
+    }
+    /// All devices that ever joined, oldest first.
+    async fn devices(&self) -> Result<Vec<DeviceInfo>, CloudError> {
+        Err(no_memory())
+    }
+    /// Makes a device's token good for nothing.
+    ///
+    /// # Errors
+    /// `Gone`: there is no such device.
+    async fn revoke(&self, _device: [u8; 16]) -> Result<(), CloudError> {
+        Err(no_memory())
+    }
+    /// Removes nodes of the trash for good, at most 1,000; gives how many there were.
+    async fn purge(&self, _nodes: &[NodeId]) -> Result<u64, CloudError> {
+        Err(no_memory())
+    }
+}
+
+fn no_memory() -> CloudError {
+    CloudError::new(CloudErrorKind::Invalid, "this store keeps no past, devices or trash")
 }

@@ -1,12 +1,13 @@
 //! Keeps a store to so many bytes a second, each way.
 
+use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use crate::relay::relay;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
     CloudError, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId, Page, Range,
-    RemoteCommit, RemoteNode, Rev, StageItem, Version,
+    RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -184,5 +185,38 @@ impl CloudStore for Throttled {
 
     async fn trash(&self) -> Result<Vec<RemoteNode>, CloudError> {
         self.inner.trash().await
+    }
+
+    async fn moment(&self, time: Timestamp) -> Result<Moment, CloudError> {
+        self.inner.moment(time).await
+    }
+
+    async fn children_at(
+        &self,
+        dir: NodeId,
+        rev: Rev,
+        after: Option<Vec<u8>>,
+    ) -> Result<Page, CloudError> {
+        self.inner.children_at(dir, rev, after).await
+    }
+
+    async fn node_at(&self, id: NodeId, rev: Rev) -> Result<RemoteNode, CloudError> {
+        self.inner.node_at(id, rev).await
+    }
+
+    async fn activity(&self, asked: &ActivityQuery) -> Result<Activity, CloudError> {
+        self.inner.activity(asked).await
+    }
+
+    async fn devices(&self) -> Result<Vec<DeviceInfo>, CloudError> {
+        self.inner.devices().await
+    }
+
+    async fn revoke(&self, device: [u8; 16]) -> Result<(), CloudError> {
+        self.inner.revoke(device).await
+    }
+
+    async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
+        self.inner.purge(nodes).await
     }
 }

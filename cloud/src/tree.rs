@@ -48,7 +48,7 @@ impl Native {
         Ok(page)
     }
 
-    async fn page(&self, path: String) -> Result<Page, CloudError> {
+    pub(crate) async fn page(&self, path: String) -> Result<Page, CloudError> {
         let page = self.client.call(Call::get(path), decode::<wire::Page>).await?;
         let nodes = self.open_nodes(&page.nodes, PAGE_NODES)?;
         if nodes.is_empty() && page.next.is_some() {

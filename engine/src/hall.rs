@@ -6,6 +6,7 @@ use crate::fence::{Fence, Sending};
 use crate::filler::Filler;
 use crate::jobs::Jobs;
 use crate::journal::Journal;
+use crate::past::{self, Past};
 use crate::timer::Alarm;
 use crate::{cloud_job, local_job};
 use cache::LocalStore;
@@ -65,6 +66,8 @@ pub(crate) struct Hall {
     pub(crate) stale: StaleQueue,
     pub(crate) filler: Filler,
     pub(crate) fence: Arc<Fence>,
+    /// The tree as it was, beside the core.
+    pub(crate) past: Past,
 }
 
 /// The rooms around the hall.
@@ -86,6 +89,7 @@ impl Hall {
             local: rooms.local,
             cloud: rooms.cloud,
             runtime: rooms.runtime,
+            past: Past::new(rooms.clock.now().wall),
             clock: rooms.clock,
             jobs: Jobs::new(),
             journal: Journal::starting_at(last_seq),
@@ -98,6 +102,9 @@ impl Hall {
 
     /// Takes a request from anywhere. On a thread of the runtime only the decision is made here.
     pub(crate) fn submit(self: &Arc<Hall>, request: Request, reply: Callback) {
+        if past::claims(&request) {
+            return past::submit(self, request, reply);
+        }
         if let Err(error) = self.journal.admit(&*self.local, &request) {
             return reply(Err(error));
         }
@@ -157,6 +164,10 @@ impl Hall {
 
     pub(crate) fn backing(&self, ino: Ino) -> Result<Option<File>, FsError> {
         local_job::plain(self.local.backing(ino))
+    }
+
+    pub(crate) fn hand_out(&self, ino: Ino) -> Result<(), FsError> {
+        local_job::plain(self.local.hand_out(ino))
     }
 
     pub(crate) fn failed(&self) -> bool {

@@ -11,6 +11,7 @@ mod hall;
 mod jobs;
 mod journal;
 mod local_job;
+mod past;
 mod port;
 mod timer;
 

@@ -22,8 +22,13 @@ fn attempt(store: &dyn LocalStore, journal: &Journal, effect: &Local) -> Outcome
         Local::LoadNode(ino) => Outcome::Rows(plain(store.load_node(*ino))),
         Local::LoadIds(ids) => Outcome::Rows(plain(store.load_ids(ids))),
         Local::Read { ino, range } => Outcome::Bytes(plain(store.read(*ino, *range))),
-        Local::Write { ino, offset, data, after } => {
-            Outcome::Local(first(after).and_then(|()| plain(store.write(*ino, *offset, data))))
+        Local::Write { ino, offset, data, direct, after } => {
+            Outcome::Local(first(after).and_then(|()| {
+                plain(match direct {
+                    true => store.write_through(*ino, *offset, data),
+                    false => store.write(*ino, *offset, data),
+                })
+            }))
         }
         Local::Fill { ino, offset, data } => Outcome::Local(plain(store.fill(*ino, *offset, data))),
         Local::Truncate { ino, size, after } => {

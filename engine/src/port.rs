@@ -38,6 +38,15 @@ impl Port {
         self.hall.backing(ino)
     }
 
+    /// Before the kernel reads a backing file again that it was handed before: puts everything that was
+    /// written into it.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`; the log says why.
+    pub fn hand_out(&self, ino: Ino) -> Result<(), FsError> {
+        self.hall.hand_out(ino)
+    }
+
     /// Submits `request` and waits for the answer. For plain threads, never inside async code.
     ///
     /// # Errors

@@ -43,6 +43,9 @@ pub enum Local {
         ino: Ino,
         offset: u64,
         data: Bytes,
+        /// The kernel may read or write the backing file by itself: the bytes must be in it when this is
+        /// done.
+        direct: bool,
         after: Seq,
     },
     /// Fetched bytes.

@@ -209,6 +209,8 @@ impl Drive {
             }
         } else if was {
             self.inbox.trouble = "the cloud store cannot be reached".to_string();
+            // Its answer says why, if it gives one: a device may have been sent away.
+            self.connect();
         }
     }
 

@@ -172,6 +172,12 @@ impl Drive {
         }
     }
 
+    /// Whether the kernel may read or write the backing file by itself.
+    pub(crate) fn may_be_passed(&self, ino: Ino) -> bool {
+        let passed = |inode: &Inode| inode.passed > 0 || inode.haunted;
+        self.passthrough.is_blind(ino) || self.tree.get(ino).is_some_and(passed)
+    }
+
     /// Unseen writes cannot be held back one by one: none are begun when dirty bytes are at their limit.
     fn has_room(&self) -> bool {
         let limit = self.limits.cache_bytes / 2 + DIRTY_ALLOWANCE;

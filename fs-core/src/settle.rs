@@ -58,6 +58,15 @@ impl Drive {
         self.uploads.schedule(ino, self.now.mono.plus_millis(settle), self.now.mono, rewrite);
     }
 
+    /// A program wants what it wrote to be safe: the short window applies though the file is open, and
+    /// starts again with each write. (A database syncs all day long.)
+    pub(crate) fn hasten_synced(&mut self, ino: Ino) {
+        let open = self.tree.get(ino).is_some_and(|inode| inode.writers > 0);
+        let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
+        let settle = if open { self.limits.settle_ms << doublings } else { 0 };
+        self.uploads.hasten(ino, self.now.mono.plus_millis(settle));
+    }
+
     /// Nothing of a node is pending any more.
     pub(crate) fn settled(&mut self, ino: Ino) {
         self.uploads.forget(ino);

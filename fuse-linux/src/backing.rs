@@ -152,7 +152,14 @@ impl Backings {
         }
         let kept = state.idle().pop(&ino).filter(|known| known.file == file);
         let known = match kept {
-            Some(known) => known,
+            Some(known) => {
+                // Small writes may have come since.
+                if let Err(error) = port.hand_out(ino) {
+                    state.idle().put(ino, known);
+                    return Err(io::Error::other(error.to_string()));
+                }
+                known
+            }
             None => Known { file, id: self.register(ino, len, port, register)? },
         };
         let id = known.id;

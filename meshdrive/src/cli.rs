@@ -79,6 +79,16 @@ pub(crate) enum Verb {
     Versions(commands::versions::Args),
     /// Bring back an older version, or something from the trash
     Restore(commands::restore::Args),
+    /// List what was removed, bring it back, or let it go for good
+    #[command(subcommand)]
+    Trash(commands::trash::Verb),
+    /// Say what happened to a file, when, and on which device
+    Log(commands::log::Args),
+    /// List the devices of a drive, or take the access of one away
+    Devices(commands::devices::Args),
+    /// Look after the data of a cloud store
+    #[command(subcommand)]
+    Store(commands::store::Verb),
     /// Look for what is wrong and say what to do
     Doctor(commands::doctor::Args),
     /// Copy a whole drive to a plain folder

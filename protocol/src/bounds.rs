@@ -1,8 +1,8 @@
 //! Lists that are counted while they are read, so that no list of a hostile peer becomes memory.
 
 use crate::limits::{
-    CONTENT_ITEMS, OPS_PER_COMMIT, PAGE_COMMITS, PAGE_NODES, QUERY_IDS, READ_PIECES, REFS_PER_BODY,
-    VERSIONS_LISTED,
+    CONTENT_ITEMS, DEVICES_LISTED, OPS_PER_COMMIT, PAGE_COMMITS, PAGE_NODES, QUERY_IDS,
+    READ_PIECES, REFS_PER_BODY, VERSIONS_LISTED,
 };
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::{fmt, marker::PhantomData};
@@ -64,6 +64,7 @@ bounded! {
     pieces = READ_PIECES;
     items = CONTENT_ITEMS;
     versions = VERSIONS_LISTED;
+    devices = DEVICES_LISTED;
 }
 
 /// The groups of a commit, whose operations are counted all together.

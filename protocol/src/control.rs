@@ -69,6 +69,12 @@ pub enum Request {
     /// The trash, newest first, at most 1,000.
     Trash,
     Untrash(Untrash),
+    /// Remove these of the trash for good, by [`TrashItem::id`].
+    EmptyTrash {
+        ids: Vec<String>,
+    },
+    /// What happened to a file or folder, newest first, at most 1,000 entries.
+    Log(LogQuery),
     Unmount(Unmount),
     /// Start a new daemon for the mount; answered before this one ends.
     Restart {
@@ -86,6 +92,29 @@ pub struct Untrash {
     pub to: Option<PathText>,
     /// A folder comes back without what was removed from it.
     pub only: bool,
+}
+
+/// Whose log: at a path, or with an id (32 hexadecimal digits).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub rev: u64,
+    /// Nanoseconds since 1970, by the store's clock.
+    pub time_ns: i64,
+    pub device: String,
+    /// In words.
+    pub what: Vec<String>,
+    /// The name that it had afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PathText>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -109,6 +138,10 @@ pub enum Reply {
     Versions(Vec<VersionReport>),
     Trash(Vec<TrashItem>),
     Restored(Vec<PathText>),
+    Emptied {
+        nodes: u64,
+    },
+    Log(Vec<LogEntry>),
     Unmounted(Unmounted),
     /// A new daemon is being started.
     Restarting,

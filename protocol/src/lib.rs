@@ -1,4 +1,5 @@
-//! Everything that crosses a process boundary: the cloud wire, the pack format, the control socket.
+//! Everything that crosses a process boundary: the cloud wire, the pack format, the control socket, and what
+//! a store tells its operator.
 //! The only serde types of the project. Evolution: fields are added as optional, never re-used.
 
 mod bounds;
@@ -6,6 +7,7 @@ pub mod codec;
 pub mod control;
 pub mod keeper;
 pub mod limits;
+pub mod operator;
 pub mod pack;
 pub mod wire;
 

@@ -37,6 +37,8 @@ pub const PAGE_COMMIT_NODES: usize = 5_000;
 /// Nodes in one answer of the trash, versions in one answer of a file's versions.
 pub const TRASH_NODES: usize = 1_000;
 pub const VERSIONS_LISTED: usize = 1_000;
+/// Devices of one drive, also those that were revoked.
+pub const DEVICES_LISTED: usize = 1_000;
 /// Depth of a tree in directories.
 pub const TREE_DEPTH: usize = 256;
 /// Nesting of a CBOR body.

@@ -305,6 +305,105 @@ pub struct VersionEntry {
     pub stored_ms: u64,
 }
 
+/// `GET /v1/drives/{d}/at?time_ms=`: the last commit that the store had taken at that time, by its
+/// own clock. 410 when the past is no longer kept that far back.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Moment {
+    /// Sent as `rev=` to `/nodes/{n}/children`, which then lists the folder as it was.
+    pub rev: u64,
+    /// When that commit was taken; 0: nothing had been committed yet.
+    pub stored_ms: u64,
+}
+
+/// `GET /v1/drives/{d}/activity?since_ms=&until_ms=&after=&device=&node=`: what was done, oldest
+/// first. `device` and `node` (lower-case hex) keep only what that device did, or what happened to
+/// that node; `after` is the `next` of the page before.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Activity {
+    #[serde(deserialize_with = "bounds::commits")]
+    pub entries: Vec<ActivityEntry>,
+    /// More may follow this rev. `None`: this was all.
+    pub next: Option<u64>,
+    /// What was done up to this rev is no longer known.
+    pub log_from: u64,
+    pub head: u64,
+}
+
+/// One commit, or what is of interest in it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ActivityEntry {
+    pub rev: u64,
+    pub device: Id,
+    /// Its label; empty when it is not known any more.
+    pub label: String,
+    pub stored_ms: u64,
+    #[serde(deserialize_with = "bounds::nodes")]
+    pub changes: Vec<NodeChange>,
+}
+
+/// A node before and after a commit.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NodeChange {
+    /// `None`: the commit created it, or its former state is no longer kept.
+    pub before: Option<Node>,
+    pub after: Node,
+}
+
+/// `GET /v1/drives/{d}/devices`: all that have ever joined, oldest first.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Devices {
+    #[serde(deserialize_with = "bounds::devices")]
+    pub devices: Vec<DeviceEntry>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DeviceEntry {
+    pub id: Id,
+    pub label: String,
+    pub joined_ms: u64,
+    /// `DELETE /v1/drives/{d}/devices/{id}` was asked then: its token is good no more.
+    pub revoked_ms: Option<u64>,
+    /// Its last commit, as far as the log goes back.
+    pub last_rev: Option<u64>,
+    pub last_ms: Option<u64>,
+    /// The device that asks.
+    pub own: bool,
+}
+
+/// `POST /v1/drives/{d}/purge`: removes nodes of the trash for good, with all their versions. What is
+/// not in the trash is left alone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Purge {
+    #[serde(deserialize_with = "bounds::groups")]
+    pub nodes: Vec<Id>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Purged {
+    pub nodes: u64,
+    /// Bytes of small contents that went at once; what lies in packs goes with the next collections.
+    pub bytes: u64,
+}
+
+/// `GET /v1/drives/{d}/damaged`: current contents that the store cannot read back whole. A device that
+/// has the bytes sends the chunks again.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Damaged {
+    #[serde(deserialize_with = "bounds::ids")]
+    pub items: Vec<DamagedItem>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DamagedItem {
+    pub node: Id,
+    pub rev: u64,
+    /// It is what the file holds now, not an older version.
+    pub current: bool,
+    /// Chunks that are missing or lie in a pack that is not what it was, at most 10,000.
+    #[serde(deserialize_with = "bounds::ids")]
+    pub chunks: Vec<Hash>,
+}
+
 /// Body of every answer that is not a success.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Problem {

@@ -2,7 +2,7 @@
 
 use crate::{
     config::ServerConfig,
-    db::{Db, drives::Device},
+    db::{Db, chunks::Lease, drives::Device},
     hints::Hints,
     ids::{Hash, Id},
     metrics::Metrics,
@@ -10,9 +10,11 @@ use crate::{
     problem::Problem,
     rate::{CodeTries, RequestRate},
     setup::SetupCode,
+    upkeep::Upkeep,
 };
+use protocol::operator::{Collection, Scrub};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -28,8 +30,9 @@ pub(crate) struct App {
     pub(crate) config: ServerConfig,
     /// Keeps other stores away from the data directory.
     pub(crate) lock: File,
-    pub(crate) db: Db,
-    pub(crate) packs: Packs,
+    pub(crate) db: Arc<Db>,
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) hints: Hints,
     pub(crate) setup: SetupCode,
     pub(crate) rate: RequestRate,
@@ -40,6 +43,8 @@ pub(crate) struct App {
     pub(crate) streams: Places,
     pub(crate) in_work: Semaphore,
     pub(crate) pack_checks: Semaphore,
+    /// Devices that were sent away since the start: their feeds end.
+    pub(crate) revoked: watch::Sender<HashSet<Id>>,
     /// True when the store is stopping: streams end.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -52,7 +57,9 @@ impl App {
         packs: Packs,
         setup: SetupCode,
     ) -> App {
+        let (db, packs) = (Arc::new(db), Arc::new(packs));
         App {
+            upkeep: Upkeep::new(db.clone(), packs.clone(), config.keep),
             hints: Hints::default(),
             rate: RequestRate::new(&config.rates),
             code_tries: CodeTries::new(&config.rates),
@@ -62,6 +69,7 @@ impl App {
             streams: Places::default(),
             in_work: Semaphore::new(config.bounds.requests_in_work),
             pack_checks: Semaphore::new(CHECKED_AT_ONCE),
+            revoked: watch::Sender::default(),
             stopping: watch::Sender::new(false),
             config,
             lock,
@@ -69,6 +77,29 @@ impl App {
             packs,
             setup,
         }
+    }
+}
+
+impl App {
+    /// The lease of chunks that somebody is about to name in a commit.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease::new(self.db.age(), self.config.keep.lease)
+    }
+
+    /// Lets go of what has had its time, and counts it.
+    pub(crate) async fn collect(&self, dry_run: bool) -> Result<Collection, Problem> {
+        let done = self.upkeep.collect(dry_run).await?;
+        if !dry_run {
+            self.metrics.upkeep.collected(&done);
+        }
+        Ok(done)
+    }
+
+    /// Reads everything back, and counts what is bad.
+    pub(crate) async fn scrub(&self) -> Result<Scrub, Problem> {
+        let done = self.upkeep.scrub().await?;
+        self.metrics.upkeep.scrubbed(&done);
+        Ok(done)
     }
 }
 
@@ -89,6 +120,11 @@ impl Tokens {
             known.clear();
         }
         known.insert(token, device);
+    }
+
+    /// Asks the database about this token from now on.
+    pub(crate) fn forget(&self, token: &Hash) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(token);
     }
 }
 

@@ -14,6 +14,7 @@ pub struct ServerConfig {
     pub quota_bytes: Option<u64>,
     pub rates: Rates,
     pub bounds: Bounds,
+    pub keep: Keep,
 }
 
 /// A certificate chain and its private key, both PEM.
@@ -55,6 +56,54 @@ pub struct Bounds {
     pub log_time: Duration,
 }
 
+/// How long the store keeps what is not current any more. All times are of its age clock, which runs
+/// only while the store does.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// For this long after it was replaced every version stays; then, for `hourly`, the last one of
+    /// each hour; then, for `daily`, the last one of each day; then none. The current one always does.
+    pub all: Duration,
+    pub hourly: Duration,
+    pub daily: Duration,
+    /// What was removed stays in the trash for this long.
+    pub trash: Duration,
+    /// Chunks that were sent, or asked for, are left alone for this long, so that a commit may name them.
+    pub lease: Duration,
+    /// A chunk that nothing names goes when a second look, at least this much later, says so too.
+    pub condemned: Duration,
+    /// A pack without chunks stays on the disk for this long.
+    pub held: Duration,
+    /// A pack of this age of which less than `repack_percent` is used is written anew.
+    pub repack_after: Duration,
+    pub repack_percent: u64,
+    /// Bytes of packs that one collection writes anew.
+    pub repack_bytes: u64,
+    /// How often the store collects by itself, and within which time it reads all packs back.
+    pub collect_every: Duration,
+    pub scrub_every: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep {
+            all: DAY,
+            hourly: 7 * DAY,
+            daily: 30 * DAY,
+            trash: 30 * DAY,
+            lease: DAY,
+            condemned: DAY,
+            held: 7 * DAY,
+            repack_after: 7 * DAY,
+            repack_percent: 50,
+            repack_bytes: 1 << 30,
+            collect_every: DAY / 4,
+            scrub_every: 30 * DAY,
+        }
+    }
+}
+
 impl ServerConfig {
     #[must_use]
     pub fn new(listen: SocketAddr, data_dir: PathBuf) -> ServerConfig {
@@ -65,6 +114,7 @@ impl ServerConfig {
             quota_bytes: None,
             rates: Rates::default(),
             bounds: Bounds::default(),
+            keep: Keep::default(),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Frames {
 }
 
 /// Whether the bytes are gone, and not just out of reach for the moment.
-fn lost(error: &io::Error) -> bool {
+pub(crate) fn lost(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
     matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
 }

@@ -12,13 +12,16 @@ mod frames;
 mod hints;
 mod ids;
 mod metrics;
+mod operator;
 mod packs;
 mod problem;
 mod rate;
 mod routes;
 mod setup;
 mod start;
+mod upkeep;
 
-pub use config::{Bounds, Rates, ServerConfig, TlsFiles};
+pub use config::{Bounds, Keep, Rates, ServerConfig, TlsFiles};
 pub use db::OpenError;
+pub use operator::{DOOR_FILE, Maintenance, MaintenanceError};
 pub use start::{Server, StartError};

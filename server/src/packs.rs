@@ -2,10 +2,13 @@
 //! been checked yet.
 
 use crate::ids::{Hash, Id};
-use protocol::codec::hex;
+use protocol::{
+    codec::{hex, unhex},
+    limits::PACK_BYTES,
+};
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -33,6 +36,62 @@ impl Packs {
     fn path(&self, drive: &Id, pack: &Hash) -> PathBuf {
         let name = hex(pack);
         self.packs.join(hex(drive)).join(&name[..2]).join(name)
+    }
+
+    /// Whether there is a file for the pack.
+    pub(crate) fn has(&self, drive: &Id, pack: &Hash) -> bool {
+        self.path(drive, pack).exists()
+    }
+
+    /// Removes the file of a pack; it is no error if there is none. Only for jobs of the writer, so
+    /// that no pack is entered meanwhile.
+    pub(crate) fn remove(&self, drive: &Id, pack: &Hash) -> io::Result<()> {
+        match fs::remove_file(self.path(drive, pack)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The whole of a stored pack, if it is what its name says.
+    ///
+    /// # Errors
+    /// `InvalidData` when it is not.
+    pub(crate) fn whole(&self, drive: &Id, pack: &Hash) -> io::Result<Vec<u8>> {
+        let mut file = self.read(drive, pack)?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(PACK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        if blake3::hash(&bytes).as_bytes() != pack {
+            let text = "the bytes are not those that were stored";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(bytes)
+    }
+
+    /// Stores a pack that was made here, and gives its id. It survives a power cut.
+    pub(crate) fn store(&self, drive: &Id, bytes: &[u8]) -> io::Result<Hash> {
+        let mut incoming = self.incoming()?;
+        incoming.write(bytes)?;
+        let id = incoming.hash();
+        self.keep(&incoming, drive, &id)?;
+        Ok(id)
+    }
+
+    /// The packs of a drive that have files: the name of each, and its size in bytes.
+    pub(crate) fn list(&self, drive: &Id) -> io::Result<Vec<(Hash, u64)>> {
+        let mut found = Vec::new();
+        let folders = match fs::read_dir(self.packs.join(hex(drive))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            folders => folders?,
+        };
+        for folder in folders {
+            for entry in fs::read_dir(folder?.path())? {
+                let entry = entry?;
+                if let Some(id) = entry.file_name().to_str().and_then(unhex) {
+                    found.push((id, entry.metadata()?.len()));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Opens a stored pack.

@@ -16,6 +16,8 @@ pub(crate) struct Problem {
     pub(crate) code: &'static str,
     pub(crate) detail: String,
     pub(crate) retry_after: Option<Duration>,
+    /// For the log and the operator; never sent to a client.
+    pub(crate) cause: Option<String>,
 }
 
 impl Problem {
@@ -24,7 +26,7 @@ impl Problem {
         code: &'static str,
         detail: impl Into<String>,
     ) -> Problem {
-        Problem { status, code, detail: detail.into(), retry_after: None }
+        Problem { status, code, detail: detail.into(), retry_after: None, cause: None }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
@@ -64,11 +66,12 @@ impl Problem {
     /// A failure of the store itself. The cause goes to the log, not to the client.
     pub(crate) fn internal(what: &str, cause: &dyn Display) -> Problem {
         tracing::error!(what, %cause, "the store failed");
-        Problem::new(
+        let problem = Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "the store failed; its log says why. Send the request again later",
-        )
+        );
+        Problem { cause: Some(format!("{what}: {cause}")), ..problem }
     }
 
     pub(crate) fn to_wire(&self) -> wire::Problem {

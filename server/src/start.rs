@@ -5,11 +5,14 @@ use crate::{
     config::{ServerConfig, TlsFiles},
     db::{Db, OpenError},
     door::Door,
+    operator::{self, MaintenanceError},
     packs::Packs,
     routes,
     setup::SetupCode,
+    upkeep::schedule,
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
+use protocol::operator::{Collection, Scrub};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -60,14 +63,18 @@ pub struct Server {
     app: Arc<App>,
     address: SocketAddr,
     serving: JoinHandle<io::Result<()>>,
+    upkeep: JoinHandle<()>,
+    /// The file that tells the operator where to ask.
+    door: PathBuf,
     ending: EndOnDrop,
 }
 
-/// Closes the listener and all connections when it is dropped.
-struct EndOnDrop(Handle<SocketAddr>);
+/// Closes the listener and all connections, and ends what runs beside, when it is dropped.
+struct EndOnDrop(Handle<SocketAddr>, watch::Sender<bool>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
+        self.1.send_replace(true);
         self.0.shutdown();
     }
 }
@@ -95,11 +102,16 @@ impl Server {
             None => None,
         };
         let app = Arc::new(App::new(config, lock, db, packs, setup));
+        let door = operator::open(&app).await;
+        let dir = app.config.data_dir.clone();
+        let door = door.map_err(|source| StartError::DataDir { dir, source })?;
         let handle = Handle::new();
         let serving = serve(&app, listener, tls, handle.clone())
             .map_err(|source| StartError::Listen { address, source })?;
         tracing::info!(%address, "the store is open");
-        Ok(Server { app, address, serving, ending: EndOnDrop(handle) })
+        let upkeep = schedule::start(app.clone());
+        let ending = EndOnDrop(handle, app.stopping.clone());
+        Ok(Server { app, address, serving, upkeep, door, ending })
     }
 
     /// The address that it listens on, with the port that was picked.
@@ -120,6 +132,23 @@ impl Server {
         self.app.setup.watch()
     }
 
+    /// Lets go of what has had its time, as the schedule does by itself. With `dry_run` it only says
+    /// what would go.
+    ///
+    /// # Errors
+    /// The database or the disk fails.
+    pub async fn collect(&self, dry_run: bool) -> Result<Collection, MaintenanceError> {
+        self.app.collect(dry_run).await.map_err(Into::into)
+    }
+
+    /// Reads back everything that is stored.
+    ///
+    /// # Errors
+    /// The database or the disk fails.
+    pub async fn scrub(&self) -> Result<Scrub, MaintenanceError> {
+        self.app.scrub().await.map_err(Into::into)
+    }
+
     /// Takes no more requests, ends event streams, lets running requests finish for up to 10 s, and
     /// closes the database.
     pub async fn stop(self) {
@@ -130,8 +159,16 @@ impl Server {
             Ok(Err(error)) => tracing::error!(%error, "serving has failed"),
             Err(error) => tracing::error!(%error, "the serving task has failed"),
         }
+        if let Err(error) = self.upkeep.await {
+            tracing::error!(%error, "the upkeep has failed");
+        }
         let app = self.app;
+        if let Err(error) = app.db.keep_age().await {
+            tracing::warn!(%error, "the age of the store could not be noted");
+        }
+        let door = self.door;
         let close = move || {
+            let _ = fs::remove_file(door);
             app.db.close();
             app.lock.unlock()
         };
@@ -149,7 +186,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-fn lock_dir(dir: &Path) -> Result<File, StartError> {
+pub(crate) fn lock_dir(dir: &Path) -> Result<File, StartError> {
     let fail = |source| StartError::DataDir { dir: dir.to_owned(), source };
     make_private_dir(dir).map_err(fail)?;
     let path = dir.join("lock");

@@ -129,7 +129,7 @@ impl Drive {
         let file = inode.is_file().then_some(ino);
         let upto = self.latest();
         self.local(crate::jobs::Work::Sync { ticket }, Local::Sync { ino: file, upto });
-        self.uploads.hasten(ino, self.now.mono);
+        self.hasten_synced(ino);
         Ok(None)
     }
 

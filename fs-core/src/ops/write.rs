@@ -61,7 +61,8 @@ impl Drive {
         }
         self.hydration.filling(range);
         let after = self.latest();
-        let write = Local::Write { ino, offset, data: data.clone(), after };
+        let direct = self.may_be_passed(ino);
+        let write = Local::Write { ino, offset, data: data.clone(), direct, after };
         self.local(Work::Write { ticket, ino, range }, write);
         Ok(None)
     }

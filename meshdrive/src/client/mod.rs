@@ -163,6 +163,8 @@ fn waits(request: &Request) -> bool {
             | Request::Untrash(_)
             | Request::Versions { .. }
             | Request::Trash
+            | Request::Log(_)
+            | Request::EmptyTrash { .. }
             | Request::Restore { .. }
     )
 }
@@ -174,6 +176,7 @@ fn repeats(request: &Request) -> bool {
         Request::Unmount(_)
             | Request::Untrash(_)
             | Request::Restore { .. }
+            | Request::EmptyTrash { .. }
             | Request::Restart { .. }
     )
 }

@@ -1,9 +1,11 @@
 //! A file per verb.
 
+pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod drive;
 pub(crate) mod evict;
 pub(crate) mod export;
+pub(crate) mod log;
 pub(crate) mod manual;
 pub(crate) mod mount;
 pub(crate) mod pause;
@@ -12,7 +14,9 @@ pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod sync;
+pub(crate) mod trash;
 pub(crate) mod unmount;
 pub(crate) mod versions;
 
@@ -61,6 +65,10 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
         Verb::Evict(args) => wait(evict::run(&app, args))?,
         Verb::Versions(args) => wait(versions::run(&app, args))?,
         Verb::Restore(args) => wait(restore::run(&app, args))?,
+        Verb::Trash(verb) => wait(trash::run(&app, verb))?,
+        Verb::Log(args) => wait(log::run(&app, args))?,
+        Verb::Devices(args) => wait(devices::run(&app, args))?,
+        Verb::Store(verb) => wait(store::run(&app, verb))?,
         Verb::Doctor(args) => return wait(doctor::run(&app, args)),
         Verb::Export(args) => return export::run(&app, args),
         Verb::Completions(args) => manual::completions(args)?,

@@ -49,6 +49,23 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// The list of the trash.
+    pub(super) fn list(drive: Option<OsString>, json: bool) -> Args {
+        Args { path: None, version: None, trash: true, to: None, only: false, drive, json }
+    }
+
+    /// Something from the trash.
+    pub(super) fn bring_back(
+        path: PathBuf,
+        to: Option<PathBuf>,
+        only: bool,
+        (drive, json): (Option<OsString>, bool),
+    ) -> Args {
+        Args { path: Some(path), version: None, trash: true, to, only, drive, json }
+    }
+}
+
 pub(crate) async fn run(app: &App, args: Args) -> Outcome {
     match (&args.path, args.version) {
         (Some(path), Some(rev)) => version(app, path, rev).await,

@@ -1,6 +1,6 @@
 //! Answers the control socket.
 
-use super::{convert, drive::Drive, history, socket::Clerk};
+use super::{activity, convert, drive::Drive, history, socket::Clerk};
 use crate::{mounts, render::sentence};
 use fs_core::{Answer, Command, FsError, Response};
 use protocol::control::{
@@ -53,6 +53,8 @@ impl Clerk for Desk {
             Request::Restore { path, rev } => history::restore(drive, &path, rev).await,
             Request::Trash => history::trash(drive).await,
             Request::Untrash(ask) => history::untrash(drive, &ask).await,
+            Request::EmptyTrash { ids } => activity::empty(drive, &ids).await,
+            Request::Log(query) => activity::log(drive, &query).await,
             Request::Unmount(ask) => unmount(&self.0, ask).await,
             Request::Restart { if_changed } => restart(drive, if_changed).await,
         }

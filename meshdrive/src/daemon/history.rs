@@ -148,7 +148,7 @@ async fn place(drive: &Drive, to: &PathText) -> Result<(NodeId, Name), Refusal> 
 }
 
 /// The trash, with the places of its parents.
-struct Trash {
+pub(super) struct Trash {
     /// Newest first.
     nodes: Vec<RemoteNode>,
     by_id: BTreeMap<NodeId, usize>,
@@ -157,7 +157,7 @@ struct Trash {
 }
 
 impl Trash {
-    async fn load(drive: &Drive) -> Result<Trash, Refusal> {
+    pub(super) async fn load(drive: &Drive) -> Result<Trash, Refusal> {
         let nodes = drive.cloud.trash().await.map_err(|error| cloud(&error))?;
         let by_id: BTreeMap<NodeId, usize> =
             nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
@@ -198,6 +198,11 @@ impl Trash {
             path.extend_from_slice(name);
         }
         path
+    }
+
+    /// What was removed last from a place.
+    pub(super) fn at(&self, path: &[u8]) -> Option<NodeId> {
+        self.nodes.iter().map(|node| node.id).find(|id| self.path(*id) == path)
     }
 
     fn shown(&self, id: NodeId) -> String {
@@ -241,7 +246,7 @@ fn paths(rows: &[Loaded]) -> BTreeMap<NodeId, Vec<u8>> {
     rows.iter().filter_map(path).collect()
 }
 
-fn cloud(error: &CloudError) -> Refusal {
+pub(super) fn cloud(error: &CloudError) -> Refusal {
     let (code, hint) = match error.kind {
         CloudErrorKind::Offline | CloudErrorKind::Retry => {
             (RefusalCode::Offline, Some("try again when the store can be reached"))
@@ -252,7 +257,7 @@ fn cloud(error: &CloudError) -> Refusal {
     Refusal { code, message: error.message.to_string(), hint: hint.map(str::to_string) }
 }
 
-fn failed(message: String) -> Refusal {
+pub(super) fn failed(message: String) -> Refusal {
     Refusal { code: RefusalCode::Failed, message, hint: None }
 }
 

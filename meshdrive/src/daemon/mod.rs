@@ -1,6 +1,7 @@
 //! The daemon of one mounted drive: configuration -> stores -> engine -> mount -> control socket, and
 //! back down in the opposite order.
 
+mod activity;
 mod convert;
 mod desk;
 mod drive;

@@ -77,5 +77,11 @@ fn wire(golden: &mut Golden) {
     golden.value("content_query", &samples::content_query());
     golden.value("content_reply", &samples::content_reply());
     golden.value("versions", &samples::versions());
+    golden.value("moment", &samples::moment());
+    golden.value("activity", &samples::activity());
+    golden.value("devices", &samples::devices());
+    golden.value("purge", &samples::purge());
+    golden.value("purged", &samples::purged());
+    golden.value("damaged", &samples::damaged());
     golden.value("problem", &samples::problem());
 }

@@ -216,3 +216,45 @@ pub(crate) fn pack() -> Vec<u8> {
 pub(crate) fn frame_header() -> FrameHeader {
     FrameHeader { status: FrameStatus::Later, head_len: 30, body_len: 1 << 20 }
 }
+
+pub(crate) fn moment() -> Moment {
+    Moment { rev: 300, stored_ms: 1_800_000_000_000 }
+}
+
+pub(crate) fn activity() -> Activity {
+    let change = NodeChange { before: Some(node()), after: node() };
+    let entry = ActivityEntry {
+        rev: 300,
+        device: id(3),
+        label: "laptop".into(),
+        stored_ms: 1_800_000_000_000,
+        changes: vec![change, NodeChange { before: None, after: node() }],
+    };
+    Activity { entries: vec![entry], next: Some(300), log_from: 7, head: 301 }
+}
+
+pub(crate) fn devices() -> Devices {
+    let entry = DeviceEntry {
+        id: id(3),
+        label: "laptop".into(),
+        joined_ms: 1_700_000_000_000,
+        revoked_ms: Some(1_800_000_000_000),
+        last_rev: Some(300),
+        last_ms: Some(1_750_000_000_000),
+        own: true,
+    };
+    Devices { devices: vec![entry] }
+}
+
+pub(crate) fn purge() -> Purge {
+    Purge { nodes: vec![id(4), id(5)] }
+}
+
+pub(crate) fn purged() -> Purged {
+    Purged { nodes: 2, bytes: 4_000 }
+}
+
+pub(crate) fn damaged() -> Damaged {
+    let item = DamagedItem { node: id(4), rev: 300, current: true, chunks: vec![hash(1)] };
+    Damaged { items: vec![item] }
+}

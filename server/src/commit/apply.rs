@@ -54,9 +54,9 @@ fn write_nodes(view: &View<'_>, states: &[(Id, Rc<Node>)]) -> Result<(), Problem
     }
     let mut put = view.conn.prepare_cached(
         "INSERT INTO node (drive, id, parent, name_key, name, kind, meta, head, meta_rev, \
-         content_rev, live) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+         content_rev, live, gone_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
          ON CONFLICT (drive, id) DO UPDATE SET parent = ?3, name_key = ?4, name = ?5, meta = ?7, \
-         head = ?8, meta_rev = ?9, content_rev = ?10, live = ?11",
+         head = ?8, meta_rev = ?9, content_rev = ?10, live = ?11, gone_age = ?12",
     )?;
     for (id, node) in states {
         put.execute(params![
@@ -71,6 +71,7 @@ fn write_nodes(view: &View<'_>, states: &[(Id, Rc<Node>)]) -> Result<(), Problem
             to_sql(node.meta_rev),
             to_sql(node.content_rev),
             node.live,
+            (!node.live).then_some(view.age),
         ])?;
     }
     Ok(())
@@ -78,8 +79,8 @@ fn write_nodes(view: &View<'_>, states: &[(Id, Rc<Node>)]) -> Result<(), Problem
 
 fn write_versions(view: &View<'_>, device: &Device) -> Result<(), Problem> {
     let mut insert = view.conn.prepare_cached(
-        "INSERT INTO version (drive, node, rev, head, body, refs, device, stored_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO version (drive, node, rev, head, body, refs, device, stored_ms, age) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for (id, content) in &view.published {
         let refs: Vec<u8> = content.refs.iter().flat_map(|id| **id).collect();
@@ -92,6 +93,7 @@ fn write_versions(view: &View<'_>, device: &Device) -> Result<(), Problem> {
             refs,
             device.id,
             now_ms(),
+            view.age,
         ])?;
     }
     Ok(())
@@ -113,8 +115,8 @@ fn write_log(
     }
     view.conn
         .prepare_cached(
-            "INSERT INTO log (drive, rev, request, device, node_count, nodes, stored_ms) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO log (drive, rev, request, device, node_count, nodes, stored_ms, age) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             view.drive,
@@ -124,6 +126,7 @@ fn write_log(
             to_sql(nodes.len() as u64),
             encoded,
             now_ms(),
+            view.age,
         ])?;
     view.conn
         .prepare_cached("UPDATE drive SET head = ?, depth_bound = ? WHERE num = ?")?

@@ -6,7 +6,7 @@ use super::{
     view::{Place, View},
 };
 use crate::{
-    db::nodes::{DIR, FILE, Node},
+    db::nodes::{self, DIR, FILE, Node},
     ids::{Id, ROOT},
     problem::Problem,
 };
@@ -120,7 +120,7 @@ fn stage(view: &mut View<'_>, op: &Op) -> Checked {
     let id = id_of(op);
     let before = view.before(&id)?;
     if let Op::Create { .. } = op {
-        if before.is_some() {
+        if before.is_some() || nodes::is_purged(view.conn, view.drive, &id)? {
             return Ok(Err(CONFLICT));
         }
         view.stage(id, created(op, view.rev));

@@ -7,7 +7,11 @@ mod view;
 
 use crate::{
     config::Bounds,
-    db::{chunks::Survey, drives::Device, log, now_ms},
+    db::{
+        chunks::{self, Lease, Survey},
+        drives::Device,
+        log, now_ms,
+    },
     ids::Hash,
     problem::Problem,
 };
@@ -37,6 +41,9 @@ pub(crate) struct Sent {
     pub(crate) device: Device,
     pub(crate) commit: wire::Commit,
     pub(crate) survey: Survey,
+    /// Now, and the lease of the chunks that it names.
+    pub(crate) age: i64,
+    pub(crate) lease: Lease,
 }
 
 /// Every chunk that the contents of a commit speak of.
@@ -53,12 +60,12 @@ pub(crate) fn commit(
     quota_bytes: Option<u64>,
     keep: &Bounds,
 ) -> Result<Done, Problem> {
-    let Sent { device, commit: ask, survey } = sent;
+    let Sent { device, commit: ask, survey, age, lease } = sent;
     let (device, ask) = (&device, &ask);
     if let Some(reply) = stored_reply(conn, device, ask)? {
         return Ok(Done { reply, rev: None, ops: 0 });
     }
-    let mut view = View::load(conn, device.drive, survey)?;
+    let mut view = View::load(conn, device.drive, survey, age)?;
     let mut room = CONFLICT_BYTES;
     let (mut outcomes, mut ops) = (Vec::with_capacity(ask.groups.len()), 0);
     for group in &ask.groups {
@@ -78,7 +85,9 @@ pub(crate) fn commit(
     let reply = codec::encode(&wire::CommitReply { rev, outcomes });
     if ops > 0 {
         apply::write(&view, device, ask, quota_bytes)?;
-        log::prune(conn, device.drive, keep)?;
+        let named = view.published.iter().flat_map(|(_, content)| &content.refs);
+        chunks::lease(conn, device.drive, named.map(|id| **id), lease)?;
+        log::prune(conn, device.drive, keep, age)?;
     }
     store_reply(conn, device, ask, &reply)?;
     Ok(Done { reply, rev: (ops > 0).then_some(rev), ops })

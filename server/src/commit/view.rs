@@ -28,6 +28,8 @@ pub(super) struct View<'a> {
     pub(super) drive: i64,
     /// The rev that this commit makes.
     pub(super) rev: u64,
+    /// Now, on the age clock.
+    pub(super) age: i64,
     /// No directory lies deeper than this, at least as far as accepted groups go.
     pub(super) depth_bound: usize,
     /// The same, if the group in work is accepted.
@@ -54,6 +56,7 @@ impl<'a> View<'a> {
         conn: &'a Connection,
         drive: i64,
         survey: Survey,
+        age: i64,
     ) -> Result<View<'a>, Problem> {
         let (head, _) = log::bounds(conn, drive)?;
         let depth_bound: u32 = conn
@@ -63,6 +66,7 @@ impl<'a> View<'a> {
             conn,
             drive,
             rev: head + 1,
+            age,
             depth_bound: depth_bound as usize,
             depth_bound_staged: depth_bound as usize,
             presence: Presence::new(survey),

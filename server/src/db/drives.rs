@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_bytes::{ByteArray, ByteBuf};
 
 /// Devices of one drive, also those that were revoked.
-const DEVICES_PER_DRIVE: i64 = 1_000;
+const DEVICES_PER_DRIVE: i64 = protocol::limits::DEVICES_LISTED as i64;
 /// Invitations of one drive that nobody has used yet.
 const INVITES_PER_DRIVE: i64 = 100;
 
@@ -198,5 +198,14 @@ pub(crate) fn charge(
     }
     conn.prepare_cached("UPDATE drive SET used_bytes = ? WHERE num = ?")?
         .execute((super::to_sql(total), drive))?;
+    Ok(())
+}
+
+/// Counts `bytes` as free again.
+pub(crate) fn discharge(conn: &Connection, drive: i64, bytes: u64) -> Result<(), Problem> {
+    if bytes > 0 {
+        conn.prepare_cached("UPDATE drive SET used_bytes = max(0, used_bytes - ?) WHERE num = ?")?
+            .execute((super::to_sql(bytes), drive))?;
+    }
     Ok(())
 }

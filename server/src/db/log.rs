@@ -61,7 +61,7 @@ pub(crate) fn bounds(conn: &Connection, drive: i64) -> Result<(u64, u64), Proble
 
 /// Forgets a few of the oldest commits that are beyond both bounds, with what the tree was then,
 /// and a few old answers to requests.
-pub(crate) fn prune(conn: &Connection, drive: i64, keep: &Bounds) -> Result<(), Problem> {
+pub(crate) fn prune(conn: &Connection, drive: i64, keep: &Bounds, age: i64) -> Result<(), Problem> {
     let now = now_ms();
     conn.prepare_cached(
         "DELETE FROM request WHERE rowid IN \
@@ -72,12 +72,12 @@ pub(crate) fn prune(conn: &Connection, drive: i64, keep: &Bounds) -> Result<(), 
     if head - from <= keep.log_commits {
         return Ok(());
     }
-    let old = now - i64::try_from(keep.log_time.as_millis()).unwrap_or(i64::MAX);
+    let old = age - i64::try_from(keep.log_time.as_millis()).unwrap_or(i64::MAX);
     let newest_kept = to_sql(head - keep.log_commits);
     let until: Option<i64> = conn
         .prepare_cached(
             "SELECT max(rev) FROM (SELECT rev FROM log WHERE drive = ?1 AND rev > ?2 \
-             AND rev <= ?3 AND stored_ms <= ?4 ORDER BY rev LIMIT ?5)",
+             AND rev <= ?3 AND age <= ?4 ORDER BY rev LIMIT ?5)",
         )?
         .query_row((drive, to_sql(from), newest_kept, old, PRUNED_PER_COMMIT), |row| row.get(0))?;
     let Some(until) = until else { return Ok(()) };

@@ -4,7 +4,7 @@ use super::{OpenError, now_ms};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::Path;
 
-const STEPS: &[&str] = &[include_str!("schema.sql")];
+const STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema2.sql")];
 
 /// Brings the database to the newest schema, in one transaction.
 pub(super) fn to_current(conn: &mut Connection, file: &Path) -> Result<(), OpenError> {
@@ -30,7 +30,8 @@ fn found_store(tx: &Transaction<'_>, file: &Path) -> Result<(), OpenError> {
     getrandom::fill(&mut random).map_err(OpenError::Random)?;
     // 53 bits, so that JSON readers keep every digit.
     let epoch = i64::from_le_bytes(random) & ((1 << 53) - 1);
-    tx.execute("INSERT INTO store (only, epoch, made_ms) VALUES (1, ?, ?)", (epoch, now_ms()))
+    let sql = "INSERT INTO store (only, epoch, made_ms, age) VALUES (1, ?1, ?2, ?2)";
+    tx.execute(sql, (epoch, now_ms()))
         .map_err(|source| OpenError::Sqlite { file: file.to_owned(), source })?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The metadata: one SQLite file, one thread that writes, several connections that read.
 
+pub(crate) mod activity;
+mod ages;
 pub(crate) mod chunks;
+pub(crate) mod damage;
 pub(crate) mod drives;
 pub(crate) mod log;
 mod migrate;
@@ -10,6 +13,7 @@ pub(crate) mod walk;
 mod writer;
 
 use crate::problem::Problem;
+use ages::Ages;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
 use std::{
@@ -36,6 +40,7 @@ pub(crate) struct Db {
     readers: Readers,
     /// Changes when the data was restored from a backup.
     pub(crate) epoch: u64,
+    ages: Ages,
 }
 
 impl Db {
@@ -49,8 +54,9 @@ impl Db {
         conn.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(fail)?;
         migrate::to_current(&mut conn, &file)?;
-        let epoch: i64 =
-            conn.query_row("SELECT epoch FROM store", [], |row| row.get(0)).map_err(fail)?;
+        let (epoch, age): (i64, i64) = conn
+            .query_row("SELECT epoch, age FROM store", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(fail)?;
         let open_reader = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(&file, flags)?;
@@ -60,7 +66,22 @@ impl Db {
         };
         let readers = Readers::open(open_reader).map_err(fail)?;
         let writer = Writer::spawn(conn).map_err(OpenError::Thread)?;
-        Ok(Db { writer, readers, epoch: epoch.cast_unsigned() })
+        Ok(Db { writer, readers, epoch: epoch.cast_unsigned(), ages: Ages::from(age) })
+    }
+
+    /// The time of the age clock in milliseconds.
+    pub(crate) fn age(&self) -> i64 {
+        self.ages.now()
+    }
+
+    /// Notes the age clock, so that it goes on from here.
+    pub(crate) async fn keep_age(&self) -> Result<(), Problem> {
+        let age = self.age();
+        self.write(move |conn| {
+            conn.execute("UPDATE store SET age = max(age, ?)", [age])?;
+            Ok(())
+        })
+        .await
     }
 
     /// Runs `work` in a transaction of its own; returns after it is on the disk. An error undoes it.

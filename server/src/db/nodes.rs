@@ -79,9 +79,16 @@ pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<(Id, Node)> {
 }
 
 pub(crate) fn get(conn: &Connection, drive: i64, id: &Id) -> Result<Option<Node>, Problem> {
-    let sql = concat!("SELECT ", columns!(), " FROM node WHERE drive = ? AND id = ?");
+    let sql =
+        concat!("SELECT ", columns!(), " FROM node WHERE drive = ? AND id = ? AND purged = 0");
     let mut query = conn.prepare_cached(sql)?;
     Ok(query.query_row((drive, id), from_row).optional()?.map(|(_, node)| node))
+}
+
+/// Whether the id was used by a node that is gone for good. Ids are never used again.
+pub(crate) fn is_purged(conn: &Connection, drive: i64, id: &Id) -> Result<bool, Problem> {
+    let sql = "SELECT 1 FROM node WHERE drive = ? AND id = ? AND purged = 1";
+    Ok(conn.prepare_cached(sql)?.exists((drive, id))?)
 }
 
 /// Which live node has the name.
@@ -168,7 +175,7 @@ pub(crate) fn trash(conn: &Connection, drive: i64) -> Result<Vec<wire::Node>, Pr
     let sql = concat!(
         "SELECT ",
         columns!(),
-        " FROM node WHERE drive = ? AND live = 0 ORDER BY meta_rev DESC, id"
+        " FROM node WHERE drive = ? AND live = 0 AND purged = 0 ORDER BY meta_rev DESC, id"
     );
     let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query([drive])?;

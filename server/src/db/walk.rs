@@ -7,11 +7,11 @@
 
 use super::nodes::{ChildKey, DIR, Node, PAGE_BYTES, PageRoom, columns, from_row};
 use crate::{
-    db::{log, to_sql},
+    db::{activity, log, to_sql},
     ids::{Id, ROOT},
     problem::Problem,
 };
-use protocol::limits;
+use protocol::{limits, wire};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 
@@ -88,6 +88,53 @@ pub(crate) fn page(
         walk.next(from_start.then_some(dirs))?;
         last = None;
     }
+}
+
+/// The children that a directory had at a rev, and where the next page goes on. Files speak of the
+/// version they had, or the nearest that is still kept.
+pub(crate) fn children_at(
+    conn: &Connection,
+    (drive, rev): (i64, u64),
+    dir: &Id,
+    after: Option<ChildKey>,
+    limit: usize,
+) -> Result<(Vec<wire::Node>, Option<ChildKey>), Problem> {
+    let mut page = PageRoom::new(limit);
+    let tree = Tree { conn, drive, rev, past: true };
+    let found = tree.children(dir, after, page.left() + 1)?;
+    let fits = found.iter().all(|(id, node)| page.push(*id, node));
+    for node in &mut page.nodes {
+        activity::with_kept_version(conn, drive, node)?;
+    }
+    let last = page.nodes.last().map(|node| (node.kind, *node.id));
+    Ok((page.nodes, last.filter(|_| !fits)))
+}
+
+/// A node as it was at a rev; not if it was in the trash then.
+pub(crate) fn node_at(
+    conn: &Connection,
+    (drive, rev): (i64, u64),
+    id: &Id,
+) -> Result<Option<wire::Node>, Problem> {
+    let now = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM node WHERE drive = ?1 AND id = ?2 AND live = 1 AND max(meta_rev, content_rev) <= ?3"
+    );
+    let past = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM history WHERE drive = ?1 AND id = ?2 AND live = 1 AND rev_from <= ?3 AND rev_to > ?3"
+    );
+    for sql in [now, past] {
+        let mut query = conn.prepare_cached(sql)?;
+        if let Some((id, node)) = query.query_row((drive, id, to_sql(rev)), from_row).optional()? {
+            let mut node = node.to_wire(id);
+            activity::with_kept_version(conn, drive, &mut node)?;
+            return Ok(Some(node));
+        }
+    }
+    Ok(None)
 }
 
 /// The path from the root to `dir`, each level with where it goes on after its child.

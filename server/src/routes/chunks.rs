@@ -29,8 +29,24 @@ pub(super) async fn query(
 ) -> Result<Response, Problem> {
     let idle = app.config.bounds.body_idle_timeout;
     let ask: wire::ChunkQuery = body::decode(request, BODY_BYTES, idle).await?;
-    let present =
-        app.db.read(move |conn| chunks::presence_of(conn, device.drive, &ask.chunks)).await?;
+    let (drive, lease) = (device.drive, app.lease());
+    let (ask, (mut present, short)) = app
+        .db
+        .read(move |conn| {
+            let found = chunks::presence_of(conn, drive, &ask.chunks, lease)?;
+            Ok((ask, found))
+        })
+        .await?;
+    if !short.is_empty() {
+        // Who hears that a chunk is here will name it: it must not go meanwhile.
+        present = app
+            .db
+            .write(move |conn| {
+                chunks::lease(conn, drive, short.into_iter(), lease)?;
+                Ok(chunks::presence_of(conn, drive, &ask.chunks, lease)?.0)
+            })
+            .await?;
+    }
     Ok(form.encode(&wire::ChunkPresence { present }))
 }
 

@@ -17,7 +17,7 @@ use axum::{
 };
 use protocol::{codec, limits, wire};
 use rusqlite::Connection;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(super) async fn commit(
     State(app): State<Arc<App>>,
@@ -43,7 +43,8 @@ pub(super) async fn commit(
 
 async fn carry_out(app: &App, device: Device, ask: wire::Commit) -> Result<Vec<u8>, Problem> {
     let (quota, keep) = (app.config.quota_bytes, app.config.bounds);
-    let mut sent = Sent { device, commit: ask, survey: Survey::default() };
+    let (age, lease) = (app.db.age(), app.lease());
+    let mut sent = Sent { device, commit: ask, survey: Survey::default(), age, lease };
     if commit::refs(&sent.commit).next().is_some() {
         let look = move |conn: &Connection| {
             let refs = commit::refs(&sent.commit);
@@ -52,7 +53,14 @@ async fn carry_out(app: &App, device: Device, ask: wire::Commit) -> Result<Vec<u
         };
         sent = app.db.read(look).await?;
     }
-    let done = app.db.write(move |conn| commit::commit(conn, sent, quota, &keep)).await?;
+    let work = move |conn: &Connection| {
+        if !sent.survey.is_current(conn)? {
+            let wait = Duration::from_millis(50);
+            return Err(Problem::busy("the store is clearing up; send it again", wait));
+        }
+        commit::commit(conn, sent, quota, &keep)
+    };
+    let done = app.db.write(work).await?;
     if let Some(rev) = done.rev {
         app.hints.announce(device.drive, rev);
         app.metrics.commits.inc();

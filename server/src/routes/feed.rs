@@ -5,6 +5,7 @@ use crate::{
     app::{App, Place},
     auth::Caller,
     body::Form,
+    ids::Id,
     problem::Problem,
 };
 use axum::{
@@ -22,7 +23,7 @@ use protocol::{
     wire,
 };
 use serde::Deserialize;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Hints of one stream come no closer together than this: what happens meanwhile is one hint.
@@ -51,7 +52,8 @@ pub(super) async fn feed(
     };
     // Listen first, read the head then: nothing falls between the two.
     let news = app.hints.listen(device.drive);
-    let mut listener = Listener { news, stopping: app.stopping.subscribe(), _place: place };
+    let (stopping, revoked) = (app.stopping.subscribe(), app.revoked.subscribe());
+    let mut listener = Listener { news, stopping, revoked, device: device.id, _place: place };
     let drive = current(&app, device.drive).await?;
     let Some(since) = ask.since else {
         return Ok(stream_of(listener, hex(&device.drive_id), drive.head));
@@ -68,15 +70,18 @@ pub(super) async fn feed(
 struct Listener {
     news: watch::Receiver<u64>,
     stopping: watch::Receiver<bool>,
+    revoked: watch::Receiver<HashSet<Id>>,
+    device: Id,
     _place: Place,
 }
 
 impl Listener {
-    /// Waits for a head beyond `seen`; `None` when the store stops.
+    /// Waits for a head beyond `seen`; `None` when the store stops, or the device was sent away.
     async fn beyond(&mut self, seen: u64) -> Option<u64> {
         tokio::select! {
             biased;
             _ = self.stopping.wait_for(|stopping| *stopping) => None,
+            _ = self.revoked.wait_for(|gone| gone.contains(&self.device)) => None,
             news = self.news.wait_for(|head| *head > seen) => news.ok().map(|head| *head),
         }
     }

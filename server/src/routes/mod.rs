@@ -7,6 +7,7 @@ mod feed;
 mod health;
 mod layer;
 mod packs;
+mod past;
 mod tree;
 
 use crate::{app::App, problem::Problem};
@@ -15,7 +16,7 @@ use axum::{
     extract::Query,
     http::{StatusCode, Uri},
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -39,7 +40,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/drives/{drive}/changes", get(tree::changes))
         .route("/v1/drives/{drive}/trash", get(tree::trash))
         .route("/v1/drives/{drive}/nodes/{node}/children", get(tree::children))
+        .route("/v1/drives/{drive}/nodes/{node}", get(tree::node))
         .route("/v1/drives/{drive}/nodes/{node}/versions", get(tree::versions))
+        .route("/v1/drives/{drive}/at", get(past::at))
+        .route("/v1/drives/{drive}/activity", get(past::activity))
+        .route("/v1/drives/{drive}/devices", get(past::devices))
+        .route("/v1/drives/{drive}/devices/{device}", delete(past::revoke))
+        .route("/v1/drives/{drive}/purge", post(past::purge))
+        .route("/v1/drives/{drive}/damaged", get(past::damaged))
         .route("/v1/drives/{drive}/commit", post(commit::commit))
         .route("/v1/drives/{drive}/content", post(chunks::content))
         .route("/v1/drives/{drive}/chunks/query", post(chunks::query))

@@ -23,6 +23,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use protocol::{limits::PACK_BYTES, pack::read_trailer};
+use rusqlite::Connection;
 use std::{fs::File, io, sync::Arc};
 
 /// Bytes that are written, or read, at once.
@@ -36,8 +37,7 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let id: Hash = from_path("pack id", &pack)?;
-    let stored = app.db.read(move |conn| chunks::pack_size(conn, device.drive, &id)).await?;
-    if stored.is_some() {
+    if app.db.read(move |conn| chunks::is_complete(conn, device.drive, &id)).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
     check_size(&app, &device, request.headers()).await?;
@@ -132,12 +132,22 @@ async fn keep(
         let bytes = incoming.bytes().map_err(|error| disk(&error))?;
         let entries = read_trailer(&bytes).map_err(|error| Problem::invalid(error.to_string()))?;
         shared.packs.keep(&incoming, &device.drive_id, &id).map_err(|error| disk(&error))?;
-        Ok(StoredPack { id, size: bytes.len() as u64, entries })
+        let (age, lease) = (shared.db.age(), shared.lease());
+        Ok(StoredPack { id, size: bytes.len() as u64, entries, age, lease })
     })
     .await?;
     drop(turn);
     let quota = app.config.quota_bytes;
-    let new = app.db.write(move |conn| chunks::enter(conn, device.drive, &pack, quota)).await?;
+    let shared = app.clone();
+    let enter = move |conn: &Connection| {
+        // Files of packs are removed by jobs of this thread only, so what is here now stays.
+        if !shared.packs.has(&device.drive_id, &id) {
+            let wait = std::time::Duration::from_millis(100);
+            return Err(Problem::busy("the pack was cleared away as it came; send it again", wait));
+        }
+        chunks::enter(conn, device.drive, &pack, quota)
+    };
+    let new = app.db.write(enter).await?;
     app.metrics.packs.inc_by(u64::from(new));
     Ok(new)
 }

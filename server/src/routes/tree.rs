@@ -6,7 +6,7 @@ use crate::{
     auth::Caller,
     body::{Form, elsewhere},
     db::{
-        log, nodes,
+        activity, log, nodes,
         walk::{self, Position},
     },
     ids::{Id, from_path},
@@ -27,6 +27,8 @@ struct PageQuery {
     /// The `next` of the page before, in lower-case hex.
     after: Option<String>,
     limit: Option<usize>,
+    /// For children: as they were at this rev.
+    rev: Option<u64>,
 }
 
 impl PageQuery {
@@ -92,16 +94,53 @@ pub(super) async fn children(
         None => None,
     };
     let limit = ask.limit();
+    let kept = app.past_kept_from();
     let page = app
         .db
         .read(move |conn| {
-            let (rev, _) = log::bounds(conn, device.drive)?;
-            let (nodes, last) = nodes::children(conn, device.drive, &node, after, limit)?;
+            let bounds = log::bounds(conn, device.drive)?;
+            let rev = ask.rev.unwrap_or(bounds.0);
+            let (nodes, last) = match ask.rev {
+                None => nodes::children(conn, device.drive, &node, after, limit)?,
+                Some(rev) => {
+                    activity::check_kept(conn, device.drive, rev, bounds, kept)?;
+                    walk::children_at(conn, (device.drive, rev), &node, after, limit)?
+                }
+            };
             let next = last.map(|(kind, id)| ByteBuf::from([&[kind][..], &id].concat()));
             Ok(wire::Page { nodes, rev, next })
         })
         .await?;
     encoded(form, page).await
+}
+
+#[derive(Deserialize)]
+struct AtRev {
+    rev: Option<u64>,
+}
+
+/// One node, as it is or as it was.
+pub(super) async fn node(
+    State(app): State<Arc<App>>,
+    Caller(device): Caller,
+    form: Form,
+    Path((_, node)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let node: Id = from_path("node id", &node)?;
+    let ask: AtRev = query(&uri)?;
+    let kept = app.past_kept_from();
+    let found = app
+        .db
+        .read(move |conn| {
+            let bounds = log::bounds(conn, device.drive)?;
+            let rev = ask.rev.unwrap_or(bounds.0);
+            activity::check_kept(conn, device.drive, rev, bounds, kept)?;
+            walk::node_at(conn, (device.drive, rev), &node)
+        })
+        .await?;
+    let node = found.ok_or_else(|| Problem::not_found("there was no such node"))?;
+    Ok(form.encode(&node))
 }
 
 fn child_position(bytes: &[u8]) -> Option<nodes::ChildKey> {

@@ -1,6 +1,8 @@
 //! A small client, and the making of commits, for the tests.
 
-use protocol::{PROTOCOL_HEADER, PROTOCOL_VERSION, codec, pack::*, wire::*};
+use protocol::{
+    PROTOCOL_HEADER, PROTOCOL_VERSION, codec, operator::DriveCollection, pack::*, wire::*,
+};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -29,6 +31,29 @@ pub(crate) fn config(dir: &Path) -> ServerConfig {
     config
 }
 
+/// Everything goes as soon as it may.
+pub(crate) fn keep_nothing(config: &mut ServerConfig) {
+    let none = std::time::Duration::ZERO;
+    config.keep = server::Keep {
+        all: none,
+        hourly: none,
+        daily: none,
+        trash: none,
+        lease: none,
+        condemned: none,
+        held: none,
+        repack_after: none,
+        repack_percent: 90,
+        ..server::Keep::default()
+    };
+}
+
+/// Lets a stopped store grow older.
+pub(crate) fn pass(dir: &Path, time: std::time::Duration) {
+    let db = rusqlite::Connection::open(dir.join("store.db")).unwrap();
+    db.execute("UPDATE store SET age = age + ?", [time.as_millis() as i64]).unwrap();
+}
+
 /// A store with its data in a temporary folder.
 pub(crate) struct Store {
     pub(crate) server: Server,
@@ -52,10 +77,27 @@ impl Store {
     }
 
     pub(crate) async fn restart(self) -> Store {
+        self.restart_with(|_| {}, |_| {}).await
+    }
+
+    /// Stops it, lets `offline` look at its folder, and starts it again.
+    pub(crate) async fn restart_with(
+        self,
+        change: impl FnOnce(&mut ServerConfig),
+        offline: impl FnOnce(&Path),
+    ) -> Store {
         self.server.stop().await;
-        let server = Server::start(config(self.dir.path())).await.unwrap();
+        offline(self.dir.path());
+        let mut config = config(self.dir.path());
+        change(&mut config);
+        let server = Server::start(config).await.unwrap();
         let base = format!("http://{}", server.local_addr());
         Store { server, dir: self.dir, base, http: http() }
+    }
+
+    /// What a collection does with the first drive.
+    pub(crate) async fn collect(&self) -> DriveCollection {
+        self.server.collect(false).await.unwrap().drives.remove(0)
     }
 
     pub(crate) async fn device(&self) -> Device {
@@ -306,6 +348,39 @@ pub(crate) fn pack_of(chunks: &[([u8; 32], Vec<u8>)]) -> Vec<u8> {
         writer.push(*id, bytes, Vec::new());
     }
     writer.finish()
+}
+
+/// A content that names chunks.
+pub(crate) fn naming(chunks: &[[u8; 32]]) -> Content {
+    Content { refs: chunks.iter().map(|id| ByteArray::new(*id)).collect(), ..content("body") }
+}
+
+/// A chunk of random-looking bytes that only `seed` decides.
+pub(crate) fn chunk_of(seed: u64, len: usize) -> ([u8; 32], Vec<u8>) {
+    let head = ChunkHead {
+        suite: 1,
+        plain_len: len as u32,
+        salt: [seed as u8; 16],
+        segments: vec![Segment { stored_len: len as u32, compressed: false }],
+    };
+    let mut bytes = Vec::new();
+    head.encode(&mut bytes);
+    let mut fill = vec![0; len];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes()).finalize_xof().fill(&mut fill);
+    bytes.extend(fill);
+    (*blake3::hash(&bytes).as_bytes(), bytes)
+}
+
+impl Device {
+    /// Reads whole chunks back, each as the store has it.
+    pub(crate) async fn read_chunks(&self, ids: &[[u8; 32]]) -> Vec<(FrameStatus, Vec<u8>)> {
+        let piece = |id: &[u8; 32]| Piece { chunk: ByteArray::new(*id), first: 0, count: 0 };
+        let ask = ReadPieces { pieces: ids.iter().map(piece).collect() };
+        let answer = self.post("/chunks/read", &ask).await;
+        let frames = frames(&answer.body).into_iter();
+        frames.map(|(status, head, body)| (status, [head, body].concat())).collect()
+    }
 }
 
 /// The frames of an answer to `chunks/read`: status, head, body.

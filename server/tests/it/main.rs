@@ -4,14 +4,20 @@
 
 mod chunks;
 mod client;
+mod collect;
+mod collect_kill;
+mod collect_random;
 mod commit_rules;
 mod drives;
 mod feed;
 mod hostile;
 mod kill;
 mod limits;
+mod migrate;
 mod model;
 mod packs;
+mod past;
+mod scrub;
 mod speed;
 mod tls;
 mod tree;

@@ -217,7 +217,7 @@ impl Disk {
     pub(crate) fn perform(&mut self, effect: &Local) -> Outcome {
         match effect {
             Local::Read { ino, range } => Outcome::Bytes(Ok(Bytes::from(self.read(*ino, *range)))),
-            Local::Write { ino, offset, data, after } => {
+            Local::Write { ino, offset, data, after, .. } => {
                 self.journal(*after);
                 self.write(*ino, *offset, data)
             }

@@ -9,6 +9,7 @@ mod devices;
 mod links;
 mod local;
 mod network;
+mod past;
 mod secrets;
 mod space;
 mod status;
