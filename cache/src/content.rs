@@ -498,6 +498,7 @@ impl Content {
             }
             result => result?,
         };
+        platform::allow_holes(&file)?;
         *locked(&self.fresh[shard]) = true;
         locked(&self.files).set(ino.0, 0);
         Ok(Some(file))

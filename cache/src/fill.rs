@@ -40,7 +40,7 @@ impl Fill {
         // Makes the file, if there is none yet.
         content.write(ino, offset, head, false)?;
         if let Err(error) = write_direct(&content.path(ino), pages, at) {
-            if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) {
+            if platform::is_direct_refused(&error) {
                 self.refused.store(true, Ordering::Relaxed);
                 tracing::debug!("the cache's file system has no direct writes");
             }

@@ -3,7 +3,7 @@
 //!
 //! NTFS has a table of its own, older than today's Unicode. This follows the pairs of Unicode that
 //! map one unit to one unit and back, which leaves out `ı`, `ſ`, `µ` and final sigma as NTFS does.
-//! On Windows a driver sorts with `PrjFileNameCompare`, which asks the real table.
+//! A test under Wine compares it unit by unit with Wine's table (`RtlUpcaseUnicodeChar`).
 
 use std::cmp::Ordering;
 
@@ -13,6 +13,14 @@ pub fn upper(unit: u16) -> u16 {
     let Some(character) = char::from_u32(u32::from(unit)) else { return unit };
     if character.is_ascii() {
         return u16::from(unit.to_le_bytes()[0].to_ascii_uppercase());
+    }
+    match unit {
+        // Letters with an iota below: one unit in the old table, two in Unicode's full mapping.
+        0x1f80..=0x1f87 | 0x1f90..=0x1f97 | 0x1fa0..=0x1fa7 => return unit + 8,
+        0x1fb3 | 0x1fc3 | 0x1ff3 => return unit + 9,
+        // Younger than the table.
+        0x019b | 0x0264 | 0x1c8a | 0xa7cd | 0xa7cf | 0xa7d3 | 0xa7d5 | 0xa7db => return unit,
+        _ => {}
     }
     single(character.to_uppercase())
         .filter(|&upper| single(upper.to_lowercase()) == Some(character))

@@ -10,6 +10,9 @@ pub const PENDING: i32 = from_win32(997);
 /// An enumeration buffer without room for one entry: ERROR_INSUFFICIENT_BUFFER
 pub const BUFFER_TOO_SMALL: i32 = from_win32(122);
 
+/// The drive stops: ERROR_OPERATION_ABORTED
+pub const CANCELLED: i32 = from_win32(995);
+
 /// HRESULT_FROM_WIN32 for an error code between 1 and 65,535.
 const fn from_win32(code: u16) -> i32 {
     // Severity 1 (failure), facility 7 (Win32).

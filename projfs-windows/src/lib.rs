@@ -1,11 +1,20 @@
-//! ProjFS to and from the core: translation only. Not yet a driver: see README.md for what is here.
+//! ProjFS to and from the core: translation only. What is here, and how far it has been run, is in
+//! README.md.
 
-#[cfg(windows)]
-pub mod feature;
+mod bytes;
+pub mod commands;
+pub mod crew;
+pub mod decide;
 pub mod fold;
 pub mod hresult;
+pub mod ledger;
 pub mod listing;
 pub mod names;
+pub mod path;
 pub mod pattern;
 pub mod session;
+pub mod times;
+pub mod tree;
 pub mod version;
+#[cfg(windows)]
+pub mod windows;

@@ -5,7 +5,7 @@ use crate::{
     fold::{compare, key},
     names::{UNITS_MAX, to_windows},
 };
-use fs_core::{Attr, Name, NodeId, Rev};
+use fs_core::{Attr, Ino, Name};
 use std::collections::BTreeSet;
 
 /// One node as the core lists it.
@@ -13,8 +13,6 @@ use std::collections::BTreeSet;
 pub struct Node {
     pub name: Name,
     pub attr: Attr,
-    pub id: NodeId,
-    pub content_rev: Rev,
 }
 
 /// One entry as it is shown.
@@ -67,6 +65,12 @@ impl Listing {
         let at = self.0.binary_search_by(|entry| compare(&entry.shown, shown)).ok()?;
         self.0.get(at)
     }
+
+    /// The entry of a node.
+    #[must_use]
+    pub fn of(&self, ino: Ino) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.node.attr.ino == ino)
+    }
 }
 
 /// `shown` with the lowest free number; there is one below the number of names taken.
@@ -95,7 +99,7 @@ fn numbered(shown: &[u16], number: usize) -> Vec<u16> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use fs_core::{Ino, Kind, Timestamp};
+    use fs_core::{Kind, Timestamp};
     use proptest::prelude::*;
 
     pub(crate) fn node(name: &[u8]) -> Node {
@@ -115,7 +119,7 @@ pub(crate) mod tests {
             ctime: time,
             btime: time,
         };
-        Node { name: Name::new(name).unwrap(), attr, id: NodeId([1; 16]), content_rev: Rev(1) }
+        Node { name: Name::new(name).unwrap(), attr }
     }
 
     fn shown(names: &[&str]) -> Vec<String> {

@@ -11,6 +11,7 @@ mod report;
 mod soak;
 mod test;
 mod tidy;
+mod windows;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -60,6 +61,9 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         minutes: u64,
     },
+    /// Lint and test what is for Windows: cross-compiled with MinGW, run under Wine (about 10 minutes the
+    /// first time, 3 afterwards)
+    Windows,
     /// Check the rules of the house that no compiler checks
     Tidy,
 }
@@ -94,6 +98,7 @@ fn execute() -> Result<()> {
         Command::Conformance(options) => conformance::run(&root, &options),
         Command::Test(options) => test::run(&root, &options),
         Command::Soak { first, minutes } => soak::run(&root, first, minutes),
+        Command::Windows => windows::run(&root),
         Command::Tidy => tidy::run(&root),
     }
 }

@@ -141,7 +141,8 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).chain(root_folders).any(|folder| folder.join(program).is_file())
 }
 
-fn may_install() -> bool {
+/// Whether packages may be installed here unasked.
+pub(crate) fn may_install() -> bool {
     Path::new("/etc/debian_version").exists() && on_path("apt-get") && is_root()
 }
 
@@ -155,7 +156,9 @@ fn is_root() -> bool {
     false
 }
 
-fn install(names: &str) -> anyhow::Result<()> {
+/// # Errors
+/// When apt-get fails.
+pub(crate) fn install(names: &str) -> anyhow::Result<()> {
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");

@@ -126,6 +126,7 @@ fn a_second_process_is_told_who_has_the_directory() {
     open(dir.path());
 }
 
+#[cfg(unix)]
 #[test]
 fn the_directory_is_private() {
     use std::os::unix::fs::PermissionsExt;

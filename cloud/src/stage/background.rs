@@ -9,6 +9,7 @@ const BULK_BYTES: u64 = 1 << 20;
 const BULK_ITEMS: usize = 32;
 /// The lowest priority there is (setpriority(2)): a thread with it hardly slows others down, and has
 /// the processor to itself when nobody else wants it.
+#[cfg(target_os = "linux")]
 const NICE: i32 = 19;
 
 /// Where the blocking work of one staging runs.
@@ -62,6 +63,7 @@ fn give_way() {
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn bulk_work_gives_way_and_small_work_does_not() {
         let nice = || rustix::process::getpriority_process(None).unwrap();

@@ -51,6 +51,11 @@ const ARROWS: &[Arrows] = &[
     Arrows { from: "protocol", to: &[], dev: &[] },
     Arrows { from: "fs-core", to: &[], dev: &[] },
     Arrows { from: "meshdrive-tests", to: ALL, dev: &[] },
+    Arrows {
+        from: "projectedfslib",
+        to: &[],
+        dev: &["projfs-windows", "engine", "cache", "cloud", "fs-core"],
+    },
     // The simulated world is made of the core and models only; no store, no engine.
     Arrows { from: "simulation", to: &["fs-core"], dev: &[] },
     Arrows { from: "xtask", to: &[], dev: &[] },

@@ -3,7 +3,6 @@
 use super::*;
 use fs_core::{ContentRow, Ranges};
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 fn wrote(ino: u64, start: u64, end: u64) -> Change {
@@ -59,7 +58,7 @@ fn remove_index(dir: &Path) {
 
 fn garble(path: PathBuf, from: u64, to: u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&vec![0xa5; (to - from) as usize], from).unwrap();
+    crate::platform::write_at(&file, &vec![0xa5; (to - from) as usize], from).unwrap();
 }
 
 /// The unsent file is where it was, with its bytes, and the tree will be read again.
