@@ -108,7 +108,7 @@ mod tests {
             copy_is_mine: true,
         };
         assert!(
-            of(&conflict).contains("mine:    f (conflict, b, 2026).txt, 3 bytes"),
+            of(&conflict).contains("mine:    f (conflict, b, 2026).txt, 3 B"),
             "{}",
             of(&conflict)
         );

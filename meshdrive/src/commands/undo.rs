@@ -110,9 +110,10 @@ fn time(text: &str, now: Timestamp, zone: &TimeZone) -> Outcome<i64> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(nanos(time));
     }
-    let today = zone.to_datetime(now).date();
-    let today = text.parse::<civil::Time>().ok().map(|time| today.to_datetime(time));
-    let civil = today.or_else(|| text.parse::<civil::DateTime>().ok());
+    // A date with a time is read as a time, too.
+    let today =
+        || Some(zone.to_datetime(now).date().to_datetime(text.parse::<civil::Time>().ok()?));
+    let civil = text.parse::<civil::DateTime>().ok().or_else(today);
     if let Some(time) = civil.and_then(|time| zone.to_timestamp(time).ok()) {
         return Ok(nanos(time));
     }

@@ -27,8 +27,8 @@ fn ripgrep() {
         done
         test $(rg -uu needle text | wc -l) = 7";
     let b = world.join("b");
-    b.mount();
     world.a.sync();
+    b.mount(); // only now: the tree that it then knows is the one that was sent
     b.knows_the_tree();
     tool(&b.root(), searches);
     tool(&world.a.root(), searches);
