@@ -257,6 +257,11 @@ impl Drive {
     fn bring_back(&mut self, ino: Ino) -> bool {
         let Some(inode) = self.tree.get(ino) else { return false };
         let mut row = inode.row.clone();
+        // What is left of a slow save by rename: the bytes here are those of the file that was replaced,
+        // not those that the cloud has under this identity. They are a version of that file.
+        if inode.content.as_ref().is_some_and(|content| content.base_id != row.id) {
+            return false;
+        }
         let written = inode.content.as_ref().is_some_and(|content| !content.dirty.is_empty());
         let Some(origin) = row.origin.clone() else { return false };
         let Some(parent) = self.living(origin.parent) else { return false };

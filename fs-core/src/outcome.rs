@@ -130,8 +130,10 @@ impl Drive {
             let (dirty, shortest) = match (untouched, since) {
                 (true, _) => (Ranges::new(), sent.size),
                 (false, Some(since)) if live => (since.dirty, since.shortest),
-                // After a restart nobody knows what changed since: all of it goes again.
-                (false, _) => (content.dirty.clone(), sent.size.min(row.size)),
+                // After a restart nobody knows what changed since: all of it goes again. Only where the
+                // old base reaches is the new version sure to have what was not written here: the file
+                // may have been cut beyond and have grown again.
+                (false, _) => (content.dirty.clone(), content.base_len.min(sent.size)),
             };
             rebase(&mut content, row, (rev, shortest), dirty);
             if !live {

@@ -53,6 +53,18 @@ fn found_seeds_with_hard_links_stay_found() {
     }
 }
 
+/// The same with saves, equal contents and decisions: seed, steps, hard links.
+const FOUND_WITH_SAVES: [(u64, usize, bool); 2] = [(11_825, 225, false), (12_478, 238, true)];
+
+#[test]
+fn found_seeds_with_saves_stay_found() {
+    for (seed, steps, links) in FOUND_WITH_SAVES {
+        if let Err(failure) = run(Config { seed, steps, links, saves: true }) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn one_seed() {
     let seed = env("SEED", 1);
