@@ -198,7 +198,9 @@ impl World {
                     idle = false;
                     let index = self.random.below(device.flights.len());
                     device.complete(index, &mut self.store, &mut self.random, true);
-                } else if !is_settled(device, self.store.head()) {
+                } else if !is_settled(device, self.store.head())
+                    || !self.users[number].busy.is_empty()
+                {
                     idle = false;
                     if self.users[number].saves && self.random.chance(20) {
                         let approve = Request::Control(Command::Approve);
