@@ -3,12 +3,11 @@
 use crate::{
     client::*,
     collect_random::{Random, Wanted, check},
+    kill::Process,
 };
 use protocol::{codec, wire::*};
 use serde_bytes::ByteArray;
 use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -36,33 +35,6 @@ fn collecting_child() {
         };
         let _ = tokio::time::timeout(Duration::from_secs(120), collect).await;
     });
-}
-
-struct Process(Child);
-
-impl Process {
-    fn start(dir: &std::path::Path) -> (Process, String, String) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["collect_kill::collecting_child", "--exact", "--nocapture"])
-            .env(DIR, dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.map_while(Result::ok).find(|line| line.starts_with("open "));
-        let line = line.expect("the child says where it listens");
-        let mut words = line.split(' ').skip(1).map(str::to_owned);
-        let base = format!("http://{}", words.next().unwrap());
-        (Process(child), base, words.next().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // SIGKILL on Unix.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 type Done = Arc<Mutex<Vec<Wanted>>>;
@@ -114,11 +86,13 @@ async fn make(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_in_collections_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut process, mut base, code) = Process::start(dir.path());
-    let member: Membership = post(&http(), &base, "/v1/drives", &create_drive(&code)).await.ok();
+    let start = || Process::start("collect_kill::collecting_child", (DIR, dir.path()));
+    let mut process = start();
+    let member: Membership =
+        post(&http(), &process.base, "/v1/drives", &create_drive(&process.code)).await.ok();
     let done = Done::default();
     for round in 0..KILLS {
-        let device = Device::new(&base, http(), &member);
+        let device = Device::new(&process.base, http(), &member);
         let lanes: Vec<_> = (0..3)
             .map(|lane| tokio::spawn(work(device.clone(), 1 + lane + 10 * round, done.clone())))
             .collect();
@@ -133,8 +107,8 @@ async fn kill_in_collections_loses_nothing_acknowledged() {
         for lane in lanes {
             lane.await.unwrap();
         }
-        (process, base, _) = Process::start(dir.path());
-        let device = Device::new(&base, http(), &member);
+        process = start();
+        let device = Device::new(&process.base, http(), &member);
         let made = done.lock().unwrap().clone();
         for wanted in &made {
             check(&device, wanted).await;

@@ -25,17 +25,19 @@ fn child() {
     });
 }
 
-struct Process {
+/// A store in a process of its own.
+pub(crate) struct Process {
     child: Child,
-    base: String,
-    code: String,
+    pub(crate) base: String,
+    pub(crate) code: String,
 }
 
 impl Process {
-    fn start(dir: &std::path::Path) -> Process {
+    /// Runs a test of this program as the store; `dir` is its environment variable and the store's folder.
+    pub(crate) fn start(test: &str, dir: (&str, &std::path::Path)) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["kill::child", "--exact", "--nocapture"])
-            .env(DIR, dir)
+            .args([test, "--exact", "--nocapture"])
+            .env(dir.0, dir.1)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -99,7 +101,7 @@ async fn work(device: Device, lane: usize, log: Arc<Mutex<Acknowledged>>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let mut process = Process::start(dir.path());
+    let mut process = Process::start("kill::child", (DIR, dir.path()));
     let ask = create_drive(&process.code);
     let member: Membership = post(&http(), &process.base, "/v1/drives", &ask).await.ok();
     let log = Arc::new(Mutex::new(Acknowledged::default()));
@@ -119,7 +121,7 @@ async fn kill_loses_nothing_acknowledged() {
         for lane in lanes {
             lane.await.unwrap();
         }
-        process = Process::start(dir.path());
+        process = Process::start("kill::child", (DIR, dir.path()));
         check(&Device::new(&process.base, http(), &member), &log).await;
     }
 }
