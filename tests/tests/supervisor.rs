@@ -391,6 +391,14 @@ fn works_on(file: &mut File, content: &[u8], end: &str) {
     assert_eq!(part[..], [&content[998..1_000], b"new", &content[1_003..1_004]].concat());
 }
 
+/// Copies a program that is to be run, by another process: a descriptor of ours that is open for
+/// writing would be inherited by whatever another test's thread starts meanwhile, and a program
+/// that anybody has open for writing cannot be run (ETXTBSY).
+fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to).status().unwrap();
+    assert!(copied.success(), "cp: {copied}");
+}
+
 /// `restart` again and again under a build, and an `upgrade` to a program that was replaced.
 #[test]
 fn restarts_and_an_upgrade_under_a_build() {
@@ -401,7 +409,7 @@ fn restarts_and_an_upgrade_under_a_build() {
     }
     // A copy of the program that can be replaced.
     let program = world.path("meshdrive");
-    fs::copy(meshdrive_tests::program(), &program).unwrap();
+    copy_program(meshdrive_tests::program(), &program);
     let own = |args: &[&str]| {
         let mut command = world.a.command();
         let mut copy = Command::new(&program);
@@ -442,7 +450,7 @@ fn restarts_and_an_upgrade_under_a_build() {
         .expect(1, &["goes on", "cannot run"]);
     assert_eq!(a.status()["pid"], pid);
     fs::remove_file(&program).unwrap();
-    fs::copy(&aside, &program).unwrap();
+    copy_program(&aside, &program);
     own(&["upgrade"]).expect(0, &["goes on with version"]);
     assert_ne!(a.status()["pid"], pid);
     own(&["upgrade"]).expect(0, &["runs the installed program already"]);
