@@ -6,8 +6,8 @@ use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
-    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, NodeId, Page,
-    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Known, NodeId,
+    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,6 +101,10 @@ fn mix(value: u64) -> u64 {
 impl CloudStore for Faulty {
     async fn connect(&self) -> Result<DriveInfo, CloudError> {
         self.run(self.inner.connect()).await
+    }
+
+    async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
+        self.run(self.inner.connect_again(known)).await
     }
 
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {

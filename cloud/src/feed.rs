@@ -10,6 +10,7 @@ use protocol::codec::decode;
 use protocol::limits::FEED_HEARTBEAT_SECS;
 use protocol::wire;
 use reqwest::Response;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -91,6 +92,11 @@ impl Native {
     async fn wait_held(&self, seen: Rev) -> Result<Rev, CloudError> {
         let call = self.feed_call(&format!("?since={}&wait={}", seen.0, QUIET.as_secs()));
         let drive = self.client.call(call.held(QUIET), decode::<wire::Drive>).await?;
+        let known = self.epoch.load(Ordering::Relaxed);
+        if known != 0 && drive.epoch != known {
+            let text = "the store came back from a backup; connecting anew";
+            return Err(CloudError::new(CloudErrorKind::Offline, text));
+        }
         Ok(Rev(drive.head))
     }
 

@@ -15,10 +15,11 @@ use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
-    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, NodeId, Page,
-    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Known, NodeId,
+    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 
 /// Bytes of decoded bodies, and of decoded manifest pages, that are kept.
@@ -47,6 +48,8 @@ pub(crate) struct Native {
     pub(crate) large_stages: Semaphore,
     pub(crate) small_stages: Semaphore,
     pub(crate) feed: Feed,
+    /// Of the store, when it was last connected; 0: not yet.
+    pub(crate) epoch: AtomicU64,
     pub(crate) buffers: Buffers,
 }
 
@@ -76,6 +79,7 @@ impl NativeStore {
             large_stages: Semaphore::new(LARGE_STAGES),
             small_stages: Semaphore::new(SMALL_STAGES),
             feed: Feed::default(),
+            epoch: AtomicU64::new(0),
             buffers: Buffers::default(),
         })))
     }
@@ -91,6 +95,10 @@ impl NativeStore {
 impl CloudStore for NativeStore {
     async fn connect(&self) -> Result<DriveInfo, CloudError> {
         self.0.connect().await
+    }
+
+    async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
+        self.0.connect_again(known).await
     }
 
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {

@@ -45,6 +45,12 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        let mut inner = self.lock();
+        inner.map.clear();
+        inner.weight = 0;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner<K, V>> {
         // The map is whole between any two statements above, so a panic elsewhere spoils nothing.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
 use fs_core::{
-    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, NodeId, Page,
-    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Known, NodeId,
+    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +90,10 @@ fn fraction() -> f64 {
 impl CloudStore for Retrying {
     async fn connect(&self) -> Result<DriveInfo, CloudError> {
         self.again(|| self.inner.connect()).await
+    }
+
+    async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
+        self.again(|| self.inner.connect_again(known)).await
     }
 
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {

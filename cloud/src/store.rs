@@ -4,8 +4,8 @@ use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
-    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId,
-    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, Known,
+    NodeId, Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
 
@@ -30,6 +30,11 @@ pub type PartSink = dyn FnMut(u64, Bytes) + Send;
 #[async_trait]
 pub trait CloudStore: Send + Sync + 'static {
     async fn connect(&self) -> Result<DriveInfo, CloudError>;
+    /// The same for a device that has a past with the store, which is told about it: a store that
+    /// learns that it was restored from a backup says how much of that past it has.
+    async fn connect_again(&self, _known: Known) -> Result<DriveInfo, CloudError> {
+        self.connect().await
+    }
 
     /// All live nodes at about one rev, parents before children; the page's `rev` is the position
     /// from which `changes` completes what the pages missed.

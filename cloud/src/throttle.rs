@@ -6,13 +6,13 @@ use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
-    CloudError, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, NodeId, Page, Range,
-    RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
+    CloudError, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, Known, NodeId, Page,
+    Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that are taken at a time: a fetch asks for so much at once, and waits in between.
 const STEP_BYTES: u32 = 256 << 10;
@@ -28,18 +28,39 @@ pub struct Rates {
 /// they compress, a little more where they do not.
 pub struct Throttled {
     inner: Arc<dyn CloudStore>,
+    gates: Mutex<Gates>,
+}
+
+#[derive(Clone)]
+struct Gates {
+    rates: Rates,
     up: Option<Arc<Gate>>,
-    down: Option<Gate>,
+    down: Option<Arc<Gate>>,
+}
+
+impl Gates {
+    fn new(rates: Rates) -> Gates {
+        let gate = |rate: Option<NonZeroU32>| rate.map(Gate::new).map(Arc::new);
+        Gates { rates, up: gate(rates.up), down: gate(rates.down) }
+    }
 }
 
 impl Throttled {
     #[must_use]
     pub fn new(inner: Arc<dyn CloudStore>, rates: Rates) -> Throttled {
-        Throttled {
-            inner,
-            up: rates.up.map(Gate::new).map(Arc::new),
-            down: rates.down.map(Gate::new),
+        Throttled { inner, gates: Mutex::new(Gates::new(rates)) }
+    }
+
+    /// From now on these hold; a file that is just being read for sending goes on at the old rate.
+    pub fn set(&self, rates: Rates) {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if gates.rates != rates {
+            *gates = Gates::new(rates);
         }
+    }
+
+    fn gates(&self) -> Gates {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -107,6 +128,10 @@ impl CloudStore for Throttled {
         self.inner.connect().await
     }
 
+    async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
+        self.inner.connect_again(known).await
+    }
+
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {
         self.inner.snapshot(after).await
     }
@@ -129,11 +154,12 @@ impl CloudStore for Throttled {
         range: Range,
         sink: &mut PartSink,
     ) -> Result<(), CloudError> {
-        let Some(down) = &self.down else {
-            return self.inner.fetch(content, range, sink).await;
-        };
         let mut rest = range;
         while !rest.is_empty() {
+            // A rate may be set while this goes on.
+            let Some(down) = self.gates().down else {
+                return self.inner.fetch(content, rest, sink).await;
+            };
             let step = Range::at(rest.start, u64::from(down.step.get())).clip(rest);
             let (mut reached, mut came) = (rest.start, 0);
             let counted = |at: u64, part: Bytes| {
@@ -157,7 +183,7 @@ impl CloudStore for Throttled {
         contents: &[ContentRef],
     ) -> Result<Vec<Result<Bytes, CloudError>>, CloudError> {
         let results = self.inner.fetch_small(contents).await?;
-        if let Some(down) = &self.down {
+        if let Some(down) = self.gates().down {
             down.pass(results.iter().flatten().map(|bytes| bytes.len() as u64).sum()).await;
         }
         Ok(results)
@@ -168,9 +194,9 @@ impl CloudStore for Throttled {
         items: &[StageItem],
         source: Arc<dyn ContentSource>,
     ) -> Vec<Result<Draft, CloudError>> {
-        let source = match &self.up {
+        let source = match self.gates().up {
             None => source,
-            Some(gate) => Arc::new(GatedSource { inner: source, gate: gate.clone() }),
+            Some(gate) => Arc::new(GatedSource { inner: source, gate }),
         };
         self.inner.stage(items, source).await
     }

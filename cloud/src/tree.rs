@@ -3,8 +3,8 @@
 use crate::client::Call;
 use crate::native::Native;
 use fs_core::{
-    CloudError, CloudErrorKind, DriveInfo, NodeId, Page, RemoteCommit, RemoteNode, RequestId, Rev,
-    Timestamp, Version,
+    CloudError, CloudErrorKind, DriveInfo, Known, NodeId, Page, RemoteCommit, RemoteNode,
+    RequestId, Rev, Timestamp, Version,
 };
 use protocol::codec::{decode, hex};
 use protocol::limits::{
@@ -17,16 +17,32 @@ const NODES_PER_COMMIT: usize = 4 * OPS_PER_COMMIT;
 
 impl Native {
     pub(crate) async fn connect(&self) -> Result<DriveInfo, CloudError> {
-        let call = Call::get(self.path.clone());
-        let drive = self.client.call(call, decode::<wire::Drive>).await?;
+        self.describe(self.path.clone()).await
+    }
+
+    pub(crate) async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
+        let asked = format!("{}?epoch={}&known={}", self.path, known.epoch, known.applied.0);
+        let fresh = known.epoch == 0;
+        self.describe(if fresh { self.path.clone() } else { asked }).await
+    }
+
+    async fn describe(&self, path: String) -> Result<DriveInfo, CloudError> {
+        let drive = self.client.call(Call::get(path), decode::<wire::Drive>).await?;
         if *drive.drive != self.sealer.drive {
             return Err(self.corrupt("the server answered for another drive"));
+        }
+        let before = self.epoch.swap(drive.epoch, std::sync::atomic::Ordering::Relaxed);
+        if before != 0 && before != drive.epoch {
+            // Revs are given anew, and chunks may be gone.
+            self.bodies.clear();
+            self.known.clear();
         }
         Ok(DriveInfo {
             epoch: drive.epoch,
             head: Rev(drive.head),
             used_bytes: drive.used_bytes,
             quota_bytes: drive.quota_bytes,
+            common: drive.common.map(Rev),
         })
     }
 

@@ -57,7 +57,7 @@ fn given_up_at(effect: &Cloud) -> Phase {
 async fn attempt(hall: &Arc<Hall>, job: Job, effect: &Cloud) -> Outcome {
     let cloud = &hall.cloud;
     match effect {
-        Cloud::Connect => Outcome::Connected(cloud.connect().await),
+        Cloud::Connect(known) => Outcome::Connected(cloud.connect_again(*known).await),
         Cloud::Children { dir, after } => Outcome::Page(cloud.children(*dir, after.clone()).await),
         Cloud::Snapshot { after } => Outcome::Page(cloud.snapshot(after.clone()).await),
         Cloud::Changes { since } => Outcome::Changes(cloud.changes(*since).await),
@@ -104,7 +104,7 @@ async fn fetch(
 
 fn failure(effect: &Cloud, error: CloudError) -> Outcome {
     match effect {
-        Cloud::Connect => Outcome::Connected(Err(error)),
+        Cloud::Connect(_) => Outcome::Connected(Err(error)),
         Cloud::Children { .. } | Cloud::Snapshot { .. } => Outcome::Page(Err(error)),
         Cloud::Changes { .. } => Outcome::Changes(Err(error)),
         Cloud::Fetch { .. } => Outcome::Fetch(Err(error)),
@@ -117,7 +117,7 @@ fn failure(effect: &Cloud, error: CloudError) -> Outcome {
 
 fn kind(effect: &Cloud) -> &'static str {
     match effect {
-        Cloud::Connect => "connect",
+        Cloud::Connect(_) => "connect",
         Cloud::Children { .. } => "children",
         Cloud::Snapshot { .. } => "snapshot",
         Cloud::Changes { .. } => "changes",

@@ -85,6 +85,11 @@ impl Brake {
         Brake { nodes, newest, hold, approved: BTreeSet::new(), sent: VecDeque::new() }
     }
 
+    /// Nodes that this device knows of.
+    pub(crate) fn nodes(&self) -> u64 {
+        self.nodes
+    }
+
     /// Keeps count of the nodes.
     pub(crate) fn see(&mut self, change: &Change) {
         match change {

@@ -43,9 +43,9 @@ impl Drive {
                 self.measured(job, ino, why, result);
             }
             (Work::SyncFlight, Outcome::Local(result)) => self.flight_durable(result),
-            (Work::Connect, Outcome::Connected(result)) => self.connected(result),
+            (Work::Connect(attempt), Outcome::Connected(result)) => self.connected(attempt, result),
             (Work::Children { dir }, Outcome::Page(result)) => self.children_arrived(dir, result),
-            (Work::Snapshot, Outcome::Page(result)) => self.snapshot_arrived(result),
+            (Work::Snapshot(run), Outcome::Page(result)) => self.snapshot_arrived(run, result),
             (Work::Changes, Outcome::Changes(result)) => self.changes_arrived(result),
             (Work::Fetch { ino, content, range }, Outcome::Fetch(result)) => {
                 let whole = self.hydration.take_delivered(job, range);
@@ -102,10 +102,12 @@ impl Drive {
                 self.adopt_rows(rows);
                 self.tree.end_load(Some(dir), true);
                 self.wake(Wake::Listing(dir));
+                self.reconcile_loaded(dir, Ok(()));
             }
             Err(error) => {
                 self.tree.end_load(Some(dir), false);
                 self.fail_waiting(Wake::Listing(dir), error);
+                self.reconcile_loaded(dir, Err(error));
             }
         }
     }
@@ -119,6 +121,7 @@ impl Drive {
             Err(error) => error,
         };
         self.tree.end_load(None, false);
+        self.reconcile_loaded(ino, Ok(()));
         if self.tree.get(ino).is_some_and(|inode| !inode.row.gone || inode.is_held()) {
             self.wake(Wake::Node(ino));
         } else {

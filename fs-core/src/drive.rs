@@ -421,7 +421,8 @@ impl Drive {
 
     /// Whether the replica knows all children of a directory.
     pub(crate) fn is_listed(&self, dir: &Inode) -> bool {
-        dir.row.listed || self.inbox.complete
+        let fresh = self.inbox.reconcile.as_ref().is_some_and(|going| going.is_fresh(dir.row.ino));
+        dir.row.listed || self.inbox.complete && !fresh
     }
 
     /// The child of that name, if the entry is known or the listing is whole.

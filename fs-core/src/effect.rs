@@ -1,8 +1,8 @@
 //! The door out: the only way the drive touches the world.
 
 use crate::{
-    Change, ContentRef, Flight, FsError, Ino, Job, Mono, Name, NodeId, Range, Response, Rev, Seq,
-    StageItem, Ticket,
+    Change, ContentRef, Flight, FsError, Ino, Job, Known, Mono, Name, NodeId, Range, Response, Rev,
+    Seq, StageItem, Ticket,
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
 use bytes::Bytes;
@@ -98,7 +98,8 @@ pub enum Local {
 /// Work for the cloud store. May take long; every one is bounded by `deadline` where given.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Cloud {
-    Connect,
+    /// Says what this device knows, so that the store can say whether it is still so.
+    Connect(Known),
     /// One page of a directory's live children.
     Children {
         dir: NodeId,

@@ -4,8 +4,9 @@
 use crate::drive::Drive;
 use crate::faults::Wake;
 use crate::jobs::Work;
+use crate::reconcile::Reconcile;
 use crate::{
-    Change, Cloud, CloudError, CloudErrorKind, DriveInfo, FsError, Ino, Loaded, Local, Mono,
+    Change, Cloud, CloudError, CloudErrorKind, DriveInfo, FsError, Ino, Known, Loaded, Local, Mono,
     NodeId, Page, RemoteCommit, RemoteNode, Rev,
 };
 use alloc::{
@@ -46,6 +47,8 @@ pub(crate) struct Inbox {
     pub(crate) epoch: u64,
     pub(crate) complete: bool,
     pub(crate) online: bool,
+    /// The store can be reached; it is online when it has also said that it is the one that is known.
+    link: bool,
     pub(crate) info: Option<DriveInfo>,
     pub(crate) trouble: String,
     news: VecDeque<News>,
@@ -53,13 +56,19 @@ pub(crate) struct Inbox {
     loaded: bool,
     asking: bool,
     connecting: bool,
+    /// Which attempt to connect counts.
+    attempt: u32,
     frozen: bool,
     snapshotting: bool,
+    /// Which run of pages of the whole tree counts.
+    run: u32,
     next_try: Option<Mono>,
     listing: BTreeSet<NodeId>,
     /// Nodes whose removal was applied while a listing was on its way, with the rev of the removal.
     graves: BTreeMap<NodeId, Rev>,
     pub(crate) twins: crate::twins::Twins,
+    /// Coming into step by the whole tree.
+    pub(crate) reconcile: Option<Reconcile>,
 }
 
 impl Inbox {
@@ -70,6 +79,7 @@ impl Inbox {
             epoch,
             complete,
             online: false,
+            link: false,
             info: None,
             trouble: String::new(),
             news: VecDeque::new(),
@@ -77,12 +87,15 @@ impl Inbox {
             loaded: false,
             asking: false,
             connecting: false,
+            attempt: 0,
             frozen: false,
             snapshotting: false,
+            run: 0,
             next_try: None,
             listing: BTreeSet::new(),
             graves: BTreeMap::new(),
             twins: crate::twins::Twins::default(),
+            reconcile: None,
         }
     }
 
@@ -104,9 +117,52 @@ impl Inbox {
         self.head > self.applied
     }
 
-    /// Nothing is sent: the store is not the one that was known.
+    /// Nothing is sent: the store is not the one that was known, or it is not known yet what it lacks.
     pub(crate) fn is_frozen(&self) -> bool {
-        self.frozen
+        self.frozen || self.reconcile.is_some()
+    }
+
+    pub(crate) fn freeze(&mut self, why: String) {
+        self.frozen = true;
+        self.trouble = why;
+    }
+
+    /// News of the log waits; what is queued of it came from another position.
+    pub(crate) fn begin_reconcile(&mut self, reconcile: Reconcile) {
+        self.news.clear();
+        self.loaded = false;
+        self.frozen = false;
+        self.snapshotting = false;
+        self.run += 1; // pages that are on their way belong to another one
+        self.trouble = "catching up by the whole tree of the store".to_string();
+        self.reconcile = Some(reconcile);
+    }
+
+    pub(crate) fn end_reconcile(&mut self) -> Option<Reconcile> {
+        let done = self.reconcile.take()?;
+        self.trouble.clear();
+        self.head = Rev(0);
+        Some(done)
+    }
+
+    /// The number of a new run of pages; `None`: they are on their way already.
+    pub(crate) fn begin_snapshot(&mut self) -> Option<u32> {
+        if core::mem::replace(&mut self.snapshotting, true) {
+            return None;
+        }
+        self.run += 1;
+        Some(self.run)
+    }
+
+    /// More is to be done at the next event.
+    pub(crate) fn go_on(&mut self, now: crate::Now) {
+        self.next_try = Some(now.mono);
+    }
+
+    /// The tree, or what it says of this device, is not wholly known.
+    fn wants_tree(&self) -> bool {
+        let is_walking = self.reconcile.as_ref().is_some_and(Reconcile::is_walking);
+        !self.frozen && !is_walking && (!self.complete || self.reconcile.is_some())
     }
 
     pub(crate) fn heard(&mut self, head: Rev) {
@@ -153,12 +209,17 @@ impl Drive {
     pub(crate) fn connect(&mut self) {
         if !self.inbox.connecting {
             self.inbox.connecting = true;
+            self.inbox.attempt += 1;
             self.inbox.next_try = None;
-            self.cloud(Work::Connect, Cloud::Connect);
+            let known = Known { epoch: self.inbox.epoch, applied: self.inbox.applied };
+            self.cloud(Work::Connect(self.inbox.attempt), Cloud::Connect(known));
         }
     }
 
-    pub(crate) fn connected(&mut self, result: Result<DriveInfo, CloudError>) {
+    pub(crate) fn connected(&mut self, attempt: u32, result: Result<DriveInfo, CloudError>) {
+        if attempt != self.inbox.attempt {
+            return; // it was given up for a newer one
+        }
         self.inbox.connecting = false;
         match result {
             Ok(info) => self.welcome(info),
@@ -177,52 +238,55 @@ impl Drive {
             self.inbox.applied = info.head;
             self.commit(Change::Cursor { rev: info.head, epoch: info.epoch });
         } else if info.epoch != self.inbox.epoch || info.head < self.inbox.applied {
-            self.inbox.frozen = true;
-            self.inbox.trouble =
-                "the cloud store is not in the state this device last saw (restored \
-                from a backup?): nothing is sent or applied; local changes stay here"
-                    .to_string();
-            self.note(self.inbox.trouble.clone());
+            self.another_state(&info);
         }
         self.inbox.heard(info.head);
         self.inbox.info = Some(info);
-        self.link_changed(true);
-        if !self.inbox.complete && !self.inbox.snapshotting && !self.inbox.frozen {
-            self.inbox.snapshotting = true;
-            self.cloud(Work::Snapshot, Cloud::Snapshot { after: None });
+        self.inbox.link = true;
+        self.come_online();
+        self.want_tree();
+    }
+
+    fn want_tree(&mut self) {
+        if self.inbox.wants_tree() {
+            self.take_snapshot();
         }
     }
 
     pub(crate) fn head_moved(&mut self, head: Rev) {
+        let went_back = head < self.inbox.applied && self.inbox.is_connected();
         self.inbox.heard(head);
-        if !self.inbox.online && self.inbox.is_connected() {
+        if !self.inbox.online {
             self.link_changed(true);
+        } else if went_back && !self.inbox.is_frozen() {
+            self.connect(); // it says what became of it
         }
     }
 
+    /// What comes back may be another store than the one that was lost: it is asked first.
     pub(crate) fn link_changed(&mut self, up: bool) {
-        if up && !self.inbox.is_connected() {
-            return self.connect();
-        }
+        self.inbox.link = up;
         let was = self.inbox.online;
-        self.inbox.online = up;
-        if up {
-            if !self.inbox.frozen {
-                self.inbox.trouble.clear();
-            }
-            if !was {
-                self.uploads_online();
-                self.retry_remote();
-                self.pins.resume();
-                if !self.inbox.complete && !self.inbox.snapshotting && !self.inbox.frozen {
-                    self.inbox.snapshotting = true;
-                    self.cloud(Work::Snapshot, Cloud::Snapshot { after: None });
-                }
-            }
-        } else if was {
+        if up && !was {
+            // An attempt from before may wait for long.
+            self.inbox.connecting = false;
+            self.connect();
+        } else if !up && was {
+            self.inbox.online = false;
             self.inbox.trouble = "the cloud store cannot be reached".to_string();
             // Its answer says why, if it gives one: a device may have been sent away.
             self.connect();
+        }
+    }
+
+    fn come_online(&mut self) {
+        if !self.inbox.is_frozen() {
+            self.inbox.trouble.clear();
+        }
+        if !core::mem::replace(&mut self.inbox.online, true) {
+            self.uploads_online();
+            self.retry_remote();
+            self.pins.resume();
         }
     }
 
@@ -259,8 +323,9 @@ impl Drive {
         }
     }
 
-    pub(crate) fn snapshot_arrived(&mut self, result: Result<Page, CloudError>) {
+    pub(crate) fn snapshot_arrived(&mut self, run: u32, result: Result<Page, CloudError>) {
         match result {
+            _ if run != self.inbox.run => {}
             Ok(page) => self.inbox.news.push_back(News::Page(None, page)),
             Err(error) => {
                 self.inbox.listing_ended(None);
@@ -273,7 +338,15 @@ impl Drive {
     pub(crate) fn changes_arrived(&mut self, result: Result<(Vec<RemoteCommit>, Rev), CloudError>) {
         self.inbox.asking = false;
         match result {
+            _ if self.inbox.reconcile.is_some() => {}
             Ok((commits, head)) => {
+                let nodes = commits.iter().map(|commit| commit.nodes.len()).sum();
+                if let Some(last) = commits.last().map(|commit| commit.rev)
+                    && self.is_long_log(last, commits.len(), nodes)
+                {
+                    self.inbox.heard(head);
+                    return self.skip_log("much was changed while this device was away");
+                }
                 if commits.is_empty() {
                     // Nothing new after all (`refresh` only guessed).
                     self.inbox.head = head.max(self.inbox.applied);
@@ -282,11 +355,9 @@ impl Drive {
                 self.inbox.news.extend(commits.into_iter().map(News::Commit));
             }
             Err(error) if error.kind == CloudErrorKind::Gone => {
-                self.inbox.frozen = true;
-                self.inbox.trouble = "this device was away for longer than the cloud's log goes \
-                    back: nothing is sent or applied; see `meshdrive doctor`"
-                    .to_string();
-                self.note(self.inbox.trouble.clone());
+                self.skip_log(
+                    "this device was away for longer than the log of the store goes back",
+                );
             }
             Err(error) => {
                 self.inbox.trouble = error.message.to_string();
@@ -309,6 +380,7 @@ impl Drive {
             if !self.inbox.loaded && self.load_for(&news) {
                 break;
             }
+            self.weigh(news.nodes());
             self.adopt_saved(news.nodes());
             if self.compare_twins(news.nodes()) {
                 break;
@@ -318,6 +390,7 @@ impl Drive {
             self.apply_news(news);
             self.inbox.twins.clear();
         }
+        self.advance_reconcile();
         let room = self.inbox.news.len() < NEWS_MAX;
         // While a commit is out the head is most likely our own: its outcome will tell.
         let idle =
@@ -326,7 +399,7 @@ impl Drive {
             && room
             && idle
             && self.inbox.online
-            && !self.inbox.frozen
+            && !self.inbox.is_frozen()
             && !self.inbox.news.iter().any(|news| matches!(news, News::Commit(_)))
         {
             self.inbox.asking = true;
@@ -335,11 +408,10 @@ impl Drive {
     }
 
     fn try_again(&mut self) {
-        if !self.inbox.is_connected() {
+        if !self.inbox.is_connected() || self.inbox.link && !self.inbox.online {
             self.connect();
-        } else if !self.inbox.complete && !self.inbox.snapshotting && self.inbox.online {
-            self.inbox.snapshotting = true;
-            self.cloud(Work::Snapshot, Cloud::Snapshot { after: None });
+        } else if self.inbox.online {
+            self.want_tree();
         }
     }
 
@@ -391,11 +463,7 @@ impl Drive {
                 self.adopt_rows(rows);
                 self.inbox.loaded = true;
             }
-            Err(error) => {
-                self.inbox.trouble = format!("the local index cannot be read: {error}");
-                self.inbox.frozen = true;
-                self.note(self.inbox.trouble.clone());
-            }
+            Err(error) => self.freeze(&format!("the local index cannot be read: {error}")),
         }
     }
 
@@ -414,7 +482,8 @@ impl Drive {
     }
 
     fn apply_page(&mut self, dir: Option<NodeId>, page: &Page) {
-        if dir.is_some() && page.rev < self.inbox.applied {
+        let is_old = page.rev < self.inbox.applied && self.inbox.reconcile.is_none();
+        if dir.is_some() && is_old {
             // Older than what is known: the listing may name what has gone since. Ask anew.
             if let Some(id) = dir {
                 self.cloud(Work::Children { dir: id }, Cloud::Children { dir: id, after: None });
@@ -422,22 +491,21 @@ impl Drive {
             return;
         }
         self.merge_listing(&page.nodes);
+        self.mark_seen(&page.nodes);
         self.wake_targets(&page.nodes);
         match (dir, &page.next) {
             (None, Some(after)) => {
-                self.cloud(Work::Snapshot, Cloud::Snapshot { after: Some(after.clone()) });
+                let run = self.inbox.run;
+                self.cloud(Work::Snapshot(run), Cloud::Snapshot { after: Some(after.clone()) });
             }
             (None, None) => {
+                self.inbox.listing_ended(None);
+                if self.inbox.reconcile.is_some() {
+                    return self.begin_walk();
+                }
                 self.inbox.complete = true;
                 self.commit(Change::Complete);
-                self.inbox.listing_ended(None);
-                for dir in self.faults.wanted_listings() {
-                    self.wake(Wake::Listing(dir));
-                }
-                for id in self.faults.wanted_targets() {
-                    self.wake(Wake::Target(id));
-                }
-                self.pins.resume();
+                self.wake_listings();
             }
             (Some(id), Some(after)) => {
                 let after = Some(after.clone());
@@ -454,6 +522,17 @@ impl Drive {
                 }
             }
         }
+    }
+
+    /// Every listing is whole now.
+    pub(crate) fn wake_listings(&mut self) {
+        for dir in self.faults.wanted_listings() {
+            self.wake(Wake::Listing(dir));
+        }
+        for id in self.faults.wanted_targets() {
+            self.wake(Wake::Target(id));
+        }
+        self.pins.resume();
     }
 
     /// Whoever waits for one of these nodes behind a hard link need not wait longer.

@@ -60,11 +60,13 @@ pub(crate) enum Work {
     },
     /// The flight is about to leave and must be durable first.
     SyncFlight,
-    Connect,
+    /// Which attempt.
+    Connect(u32),
     Children {
         dir: NodeId,
     },
-    Snapshot,
+    /// Of which run.
+    Snapshot(u32),
     Changes,
     Fetch {
         ino: Ino,

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+mod attention;
 mod attr;
 mod brake;
 mod change;
@@ -37,6 +38,7 @@ mod pins;
 mod place;
 mod plan;
 mod ranges;
+mod reconcile;
 mod remote;
 mod request;
 mod settle;
@@ -61,7 +63,7 @@ pub use name::{NAME_MAX, Name};
 pub use node::{ContentRow, Loaded, NodeRow, Origin, Pending};
 pub use ranges::{Range, Ranges};
 pub use remote::{
-    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Group, GroupOutcome, Op, Page,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Group, GroupOutcome, Known, Op, Page,
     RemoteCommit, RemoteNode, StageBase, StageItem, Version,
 };
 pub use request::{

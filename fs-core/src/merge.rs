@@ -83,6 +83,7 @@ impl Drive {
             pinned: false,
             gone: false,
         };
+        self.mark_fresh(&row);
         self.settle_place(row, (remote.parent, &remote.name), rest);
     }
 
@@ -200,7 +201,7 @@ impl Drive {
     }
 
     /// The cloud moved the node to its trash.
-    fn merge_trashed(&mut self, mut row: NodeRow, remote: &RemoteNode) {
+    pub(crate) fn merge_trashed(&mut self, mut row: NodeRow, remote: &RemoteNode) {
         self.inbox.bury(remote.id, remote.meta_rev);
         if self.outlive_trash(&row, remote) {
             return;

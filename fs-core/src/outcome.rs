@@ -1,6 +1,7 @@
 //! What a commit's outcome means for the nodes in it: the cloud now has what was sent; whatever has
 //! changed since remains pending.
 
+use crate::attention::trashed;
 use crate::drive::Drive;
 use crate::{
     Attrs, Change, ContentRow, Flight, FlightItem, Group, GroupOutcome, Ino, Kind, NodeId, NodeRow,
@@ -15,6 +16,10 @@ impl Drive {
         for (group, outcome) in flight.groups.iter().zip(outcomes) {
             for (op, item) in group.ops.iter().zip(items.by_ref()) {
                 let ino = item.sent.node.ino;
+                if let Some(known) = trashed(op, outcome) {
+                    self.restore_instead(ino, known);
+                    continue;
+                }
                 match outcome {
                     GroupOutcome::Done(rev) => {
                         newest = newest.max(*rev);

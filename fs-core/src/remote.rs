@@ -12,6 +12,17 @@ pub struct DriveInfo {
     pub used_bytes: u64,
     /// `None`: no quota.
     pub quota_bytes: Option<u64>,
+    /// Where `epoch` is not the one that was known, or `head` is below what was applied: up to this rev
+    /// the drive is the one that was known. `None`: the store does not know that epoch.
+    pub common: Option<Rev>,
+}
+
+/// What a device says it knows of a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Known {
+    /// 0: nothing yet.
+    pub epoch: u64,
+    pub applied: Rev,
 }
 
 /// One immutable version of a file's content.

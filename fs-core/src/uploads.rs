@@ -36,11 +36,6 @@ const COUNT_MS: u64 = 10;
 /// Milliseconds to wait after a failed round, and at most after many.
 const BACKOFF_MS: u64 = 500;
 const BACKOFF_MAX_MS: u64 = 30_000;
-/// Refusals after which a node is reported as needing attention, and how often it is tried then.
-const REFUSALS: u32 = 8;
-/// Refusals after which a node is sent under another name.
-const RENAME_AFTER: u32 = 4;
-const ATTENTION_RETRY_MS: u64 = 600_000;
 
 /// When a node is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,8 +87,8 @@ pub(crate) struct Uploads {
     round: Round,
     sending: BTreeSet<Ino>,
     pub(crate) barriers: Vec<Barrier>,
-    refusals: BTreeMap<Ino, u32>,
-    attention: BTreeMap<Ino, String>,
+    pub(crate) refusals: BTreeMap<Ino, u32>,
+    pub(crate) attention: BTreeMap<Ino, String>,
     resend: VecDeque<Flight>,
     not_before: Mono,
     /// Pending and not due: held.
@@ -246,7 +241,7 @@ impl Uploads {
         }
     }
 
-    fn defer(&mut self, ino: Ino, at: Mono) {
+    pub(crate) fn defer(&mut self, ino: Ino, at: Mono) {
         if self.when.contains_key(&ino) {
             self.schedule(ino, at, at, false);
         }
@@ -262,8 +257,10 @@ impl Drive {
     /// Whether a round could start now. What is known of the cloud is merged first: fewer refusals.
     pub(crate) fn can_upload(&self) -> bool {
         let idle = matches!(self.uploads.round, Round::Idle);
-        let held = self.uploads.paused || !self.inbox.online || self.inbox.is_frozen();
         let resend = !self.uploads.resend.is_empty();
+        // A commit that may have arrived goes out again even so: news waits for its outcome.
+        let waits = self.inbox.is_frozen() && !(resend && self.inbox.reconcile.is_some());
+        let held = self.uploads.paused || !self.inbox.online || waits;
         idle && !held && (resend || self.inbox.is_connected() && !self.inbox.is_behind())
     }
 
@@ -405,6 +402,9 @@ impl Drive {
 
     fn name_staged(&mut self, staged: Staged) {
         let Staged { staging, chosen, results, .. } = staged;
+        if self.inbox.is_frozen() {
+            return self.end_flight(&[]); // the store may not be the one that it was staged for
+        }
         let mut drafts = BTreeMap::new();
         let mut offline = None;
         for (file, result) in staging.iter().zip(results) {
@@ -429,34 +429,6 @@ impl Drive {
             return;
         }
         self.build(&chosen, &drafts);
-    }
-
-    /// Returns the error if it concerns the whole round.
-    fn stage_failed(&mut self, ino: Ino, error: CloudError) -> Option<CloudError> {
-        match error.kind {
-            CloudErrorKind::Local
-            | CloudErrorKind::Corrupt
-            | CloudErrorKind::Gone
-            | CloudErrorKind::Invalid => {
-                self.needs_attention(ino, &error.message);
-                None
-            }
-            _ => Some(error),
-        }
-    }
-
-    pub(crate) fn needs_attention(&mut self, ino: Ino, why: &str) {
-        let path = String::from_utf8_lossy(&self.tree.path(ino)).to_string();
-        self.note(format!("{path}: not sent: {why}"));
-        self.uploads.attention.insert(ino, why.to_string());
-        self.uploads.defer(ino, self.now.mono.plus_millis(ATTENTION_RETRY_MS));
-        // A barrier must not hang on what needs a person.
-        let stuck = self.uploads.barriers.iter().filter(|barrier| barrier.waiting.contains(&ino));
-        let tickets: Vec<Ticket> = stuck.map(|barrier| barrier.ticket).collect();
-        self.uploads.barriers.retain(|barrier| !barrier.waiting.contains(&ino));
-        for ticket in tickets {
-            self.reply(ticket, Err(FsError::Io));
-        }
     }
 
     /// The round did not come through: everything in it stays pending.
@@ -505,6 +477,10 @@ impl Drive {
     pub(crate) fn flight_durable(&mut self, result: Result<(), FsError>) {
         let round = core::mem::replace(&mut self.uploads.round, Round::Idle);
         let Round::Durable(flight) = round else { return };
+        if self.inbox.is_frozen() {
+            self.commit(Change::DropFlight(flight.request));
+            return self.end_flight(&flight.items);
+        }
         if let Err(error) = result {
             // It never left: forget it, the nodes stay pending.
             self.commit(Change::DropFlight(flight.request));
@@ -555,6 +531,14 @@ impl Drive {
         self.round_failed(&CloudError::new(CloudErrorKind::Retry, why));
     }
 
+    /// Forgets commits whose outcome nobody will ever tell: what was in them is pending.
+    pub(crate) fn drop_flights(&mut self) {
+        for flight in core::mem::take(&mut self.uploads.resend) {
+            self.commit(Change::DropFlight(flight.request));
+            self.end_flight(&flight.items);
+        }
+    }
+
     fn end_flight(&mut self, items: &[crate::FlightItem]) {
         let ended = core::mem::take(&mut self.uploads.sending);
         for flight in &self.uploads.resend {
@@ -566,22 +550,6 @@ impl Drive {
             }
         }
         ended.into_iter().for_each(|ino| self.reap(ino));
-    }
-
-    /// A group was refused: try again when the feed has told why, and not for ever.
-    pub(crate) fn refused(&mut self, ino: Ino, why: &str) {
-        let count = self.uploads.refusals.entry(ino).or_default();
-        *count += 1;
-        let count = *count;
-        if count >= REFUSALS {
-            self.needs_attention(ino, why);
-            return;
-        }
-        if count == RENAME_AFTER {
-            self.rename_refused(ino);
-        }
-        let wait = self.limits.settle_ms.max(50) << count;
-        self.uploads.defer(ino, self.now.mono.plus_millis(wait));
     }
 
     /// Sends again what failed for lack of a connection.

@@ -61,6 +61,8 @@ pub(crate) enum Verb {
     Upgrade(commands::restart::Args),
     /// Say whether everything is in the cloud
     Status(commands::status::Args),
+    /// Print the numbers of a drive for Prometheus
+    Metrics(commands::metrics::Args),
     /// Wait until every change made so far is in the cloud
     Sync(commands::sync::Args),
     /// Stop sending changes

@@ -3,6 +3,7 @@
 use crate::{
     dirs::Dirs,
     failure::{Attempt, Failure, Outcome},
+    hours::Hours,
 };
 use serde::Deserialize;
 use std::{
@@ -24,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) mount: MountSection,
     pub(crate) brake: Brake,
     pub(crate) stop: Stop,
+    pub(crate) notify: Notify,
     pub(crate) log: Log,
 }
 
@@ -52,6 +54,8 @@ pub(crate) struct Upload {
     pub(crate) settle: Span,
     /// Bytes a second; absent: as fast as it goes.
     pub(crate) limit: Option<Size>,
+    /// Hours of the day with a limit of their own.
+    pub(crate) hours: Vec<Hours>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -59,6 +63,16 @@ pub(crate) struct Upload {
 pub(crate) struct Download {
     /// Bytes a second; absent: as fast as it goes.
     pub(crate) limit: Option<Size>,
+    /// Hours of the day with a limit of their own.
+    pub(crate) hours: Vec<Hours>,
+}
+
+/// Who is told what needs a person.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Notify {
+    /// A program and its arguments, run with a sentence as its last one; empty: nobody is told.
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -96,6 +110,8 @@ pub(crate) struct Brake {
 pub(crate) struct Stop {
     /// How long SIGTERM and SIGINT wait for unsent changes; what is left is sent by the next mount.
     pub(crate) deadline: Span,
+    /// Ask systemd, where it runs, not to shut down while changes are on their way.
+    pub(crate) inhibit: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -133,7 +149,7 @@ impl Default for Read {
 impl Default for Upload {
     fn default() -> Upload {
         let settle = fs_core::Limits::default().settle_ms;
-        Upload { settle: Span(Duration::from_millis(settle)), limit: None }
+        Upload { settle: Span(Duration::from_millis(settle)), limit: None, hours: Vec::new() }
     }
 }
 
@@ -156,7 +172,7 @@ impl Default for Brake {
 
 impl Default for Stop {
     fn default() -> Stop {
-        Stop { deadline: Span(Duration::from_secs(60)) }
+        Stop { deadline: Span(Duration::from_secs(60)), inhibit: true }
     }
 }
 
@@ -269,10 +285,14 @@ impl Config {
         if !(1..=8).contains(&self.mount.threads) {
             return Err("mount.threads is not between 1 and 8".into());
         }
-        for (key, limit) in
-            [("upload.limit", self.upload.limit), ("download.limit", self.download.limit)]
-        {
-            if limit.is_some_and(|limit| limit.0 < RATE_MIN) {
+        let hours = |hours: &[Hours]| hours.iter().map(|hours| hours.limit).collect::<Vec<_>>();
+        for (key, limits) in [
+            ("upload.limit", vec![self.upload.limit]),
+            ("upload.hours", hours(&self.upload.hours)),
+            ("download.limit", vec![self.download.limit]),
+            ("download.hours", hours(&self.download.hours)),
+        ] {
+            if limits.iter().flatten().any(|limit| limit.0 < RATE_MIN) {
                 return Err(format!("{key} is below {RATE_MIN} bytes a second (16 KiB)"));
             }
         }
@@ -326,8 +346,10 @@ mod tests {
             [upload]
             settle = "1s"
             limit = "1 MB"
+            hours = [{ from = "08:00", to = "18:00", limit = "500 kB" }]
             [download]
             limit = "2 MB"
+            hours = [{ from = "22:00", to = "06:00" }]
             [cloud]
             ca_file = "/etc/ca.pem"
             [mount]
@@ -336,6 +358,9 @@ mod tests {
             passthrough = false
             [stop]
             deadline = "2m"
+            inhibit = false
+            [notify]
+            command = ["notify-send", "Meshdrive"]
             [log]
             level = "debug"
             format = "json"
@@ -350,6 +375,10 @@ mod tests {
         let mount = MountSection { threads: 4, allow_other: true, passthrough: false };
         assert_eq!(config.mount, mount);
         assert_eq!(config.stop.deadline.millis(), 120_000);
+        assert!(!config.stop.inhibit);
+        assert_eq!(config.notify.command, ["notify-send", "Meshdrive"]);
+        assert_eq!(config.upload.hours[0].limit, Some(Size(500_000)));
+        assert_eq!(config.download.hours[0].limit, None);
         assert_eq!(config.log.format, LogFormat::Json);
     }
 
@@ -377,6 +406,7 @@ mod tests {
             "[cache]\nsize = 1\n",
             "[mount]\nthreads = 0\n",
             "[upload]\nlimit = 1\n",
+            "[download]\nhours = [{ from = \"08:00\", to = \"09:00\", limit = 1 }]\n",
             "[read]\ndeadline = \"0s\"\n",
         ] {
             assert!(parse(text).is_err(), "{text}");

@@ -10,6 +10,7 @@ mod dirs;
 mod drives;
 mod export;
 mod failure;
+mod hours;
 mod mounts;
 mod render;
 mod store;

@@ -5,6 +5,7 @@ use crate::{
     dirs::{Dirs, Label},
     drives,
     failure::{Failure, Outcome},
+    hours::{Hours, limit_at},
 };
 use cloud::{ClientOptions, CloudStore, Credentials, NativeStore, Rates, Throttled};
 use std::{num::NonZeroU32, sync::Arc};
@@ -16,16 +17,31 @@ pub(crate) fn credentials(dirs: &Dirs, label: &Label) -> Outcome<Credentials> {
         .map_err(|error| Failure::from(error).context(format!("cannot use the drive {label}")))
 }
 
+/// The store of a drive, and what is asked of its parts.
+pub(crate) struct Opened {
+    /// Counts what goes over the line.
+    pub(crate) native: Arc<NativeStore>,
+    /// Everything goes through it.
+    pub(crate) throttled: Arc<Throttled>,
+}
+
 /// Does not touch the network: a drive starts offline as well.
-pub(crate) fn open(dirs: &Dirs, config: &Config, label: &Label) -> Outcome<Arc<dyn CloudStore>> {
+pub(crate) fn open(dirs: &Dirs, config: &Config, label: &Label) -> Outcome<Opened> {
     let credentials = credentials(dirs, label)?;
-    let native = NativeStore::new(credentials, client_options(config))?;
-    let rates = Rates { up: rate(config.upload.limit), down: rate(config.download.limit) };
-    Ok(if rates == Rates::default() {
-        Arc::new(native)
-    } else {
-        Arc::new(Throttled::new(Arc::new(native), rates))
-    })
+    let native = Arc::new(NativeStore::new(credentials, client_options(config))?);
+    let inner = Arc::clone(&native) as Arc<dyn CloudStore>;
+    let throttled = Arc::new(Throttled::new(inner, rates(config)));
+    Ok(Opened { native, throttled })
+}
+
+/// The limits that hold now, by the clock of this device.
+pub(crate) fn rates(config: &Config) -> Rates {
+    let now = jiff::Zoned::now().time();
+    let limit = |always, hours: &[Hours]| rate(limit_at(always, hours, now));
+    Rates {
+        up: limit(config.upload.limit, &config.upload.hours),
+        down: limit(config.download.limit, &config.download.hours),
+    }
 }
 
 /// Rates above 4 GB/s are none.

@@ -38,6 +38,8 @@ impl PathText {
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
     Status,
+    /// The numbers in the text format of OpenMetrics.
+    Metrics,
     Path {
         path: PathText,
     },
@@ -146,6 +148,9 @@ pub struct Unmount {
 #[serde(tag = "is", content = "value", rename_all = "snake_case")]
 pub enum Reply {
     Done,
+    Metrics {
+        text: String,
+    },
     Status(Box<DriveStatus>),
     Path(PathReport),
     Files(Vec<FileReport>),
@@ -220,6 +225,12 @@ pub struct DriveStatus {
     pub pending_bytes: u64,
     pub sending_nodes: u64,
     pub oldest_pending_ms: u64,
+    /// Seconds until everything is sent, measured; `None`: nothing to send, or not known.
+    #[serde(default)]
+    pub left_secs: Option<u64>,
+    /// The device could be lost now, and nothing with it.
+    #[serde(default)]
+    pub safe_to_switch_off: bool,
     pub attention: u64,
     pub cached_bytes: u64,
     pub dirty_bytes: u64,

@@ -77,6 +77,10 @@ pub struct Drive {
     pub head: u64,
     pub used_bytes: u64,
     pub quota_bytes: Option<u64>,
+    /// To `GET /v1/drives/{d}?epoch=&known=` with another epoch than this: up to which rev the drive is
+    /// the one of that epoch. Absent when there was no such epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common: Option<u64>,
 }
 
 /// The data of an event named `hint` on the stream `GET /v1/drives/{d}/feed`, as JSON: the drive's

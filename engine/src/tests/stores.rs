@@ -408,7 +408,13 @@ impl Sky {
 impl CloudStore for MemoryCloud {
     async fn connect(&self) -> Result<DriveInfo, CloudError> {
         self.reach()?;
-        Ok(DriveInfo { epoch: 1, head: *self.head.borrow(), used_bytes: 0, quota_bytes: None })
+        Ok(DriveInfo {
+            epoch: 1,
+            head: *self.head.borrow(),
+            used_bytes: 0,
+            quota_bytes: None,
+            common: None,
+        })
     }
 
     async fn snapshot(&self, _: Option<Vec<u8>>) -> Result<Page, CloudError> {

@@ -149,7 +149,7 @@ fn clock(label: &Label, info: &Info) -> Finding {
 /// Whether the store still knows this device.
 async fn membership(dirs: &Dirs, config: &Config, label: &Label) -> Finding {
     let what = format!("{label}: membership");
-    let opened = match store::open(dirs, config, label) {
+    let opened = match store::open(dirs, config, label).map(|opened| opened.throttled) {
         Ok(store) => store,
         Err(failure) => {
             return Finding::fail(what, failure.error.to_string(), "join the drive again");

@@ -45,7 +45,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome {
         Some(drive) => locate::drive(&app.dirs, drive)?,
         None => only(app)?,
     };
-    let cloud = store::open(&app.dirs, &app.config()?, &label)?;
+    let cloud = store::open(&app.dirs, &app.config()?, &label)?.throttled;
     let devices = cloud.devices().await.map_err(|error| {
         Failure::from(error).context(format!("cannot list the devices of {label}"))
     })?;

@@ -8,6 +8,7 @@ pub(crate) mod evict;
 pub(crate) mod export;
 pub(crate) mod log;
 pub(crate) mod manual;
+pub(crate) mod metrics;
 pub(crate) mod mount;
 pub(crate) mod pause;
 pub(crate) mod pin;
@@ -59,6 +60,7 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
         Verb::Restart(args) => wait(restart::run(&app, args, false))?,
         Verb::Upgrade(args) => wait(restart::run(&app, args, true))?,
         Verb::Status(args) => return wait(status::run(&app, args)),
+        Verb::Metrics(args) => wait(metrics::run(&app, args))?,
         Verb::Sync(args) => return wait(sync::run(&app, args)),
         Verb::Pause(args) => wait(pause::run(&app, args, true))?,
         Verb::Resume(args) => wait(pause::run(&app, args, false))?,

@@ -165,7 +165,7 @@ fn of_drive(status: &DriveStatus, verbose: bool) -> String {
     }
     if verbose {
         for (name, value) in numbers(status) {
-            out.push_str(&format!("  {name:<14}{value}\n"));
+            out.push_str(&format!("  {name:<20}{value}\n"));
         }
     }
     out
@@ -177,6 +177,7 @@ fn numbers(status: &DriveStatus) -> Vec<(&'static str, String)> {
     vec![
         ("unsent", format!("{}, {}", status.pending_nodes, size(status.pending_bytes))),
         ("sending", status.sending_nodes.to_string()),
+        ("safe to switch off", if status.safe_to_switch_off { "yes" } else { "not yet" }.into()),
         ("local", format!("{} of {}", size(status.cached_bytes), size(status.quota_bytes))),
         (
             "pinned",

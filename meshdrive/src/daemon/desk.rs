@@ -1,6 +1,6 @@
 //! Answers the control socket.
 
-use super::{activity, conflicts, convert, drive::Drive, history, socket::Clerk, undo};
+use super::{activity, conflicts, convert, drive::Drive, history, metrics, socket::Clerk, undo};
 use crate::{mounts, render::sentence};
 use fs_core::{Answer, Command, FsError, Response};
 use protocol::control::{
@@ -61,6 +61,11 @@ impl Clerk for Desk {
             Request::MergeBase { path } => conflicts::merge_base(drive, &path).await,
             Request::EmptyTrash { ids } => activity::empty(drive, &ids).await,
             Request::Log(query) => activity::log(drive, &query).await,
+            Request::Metrics => {
+                let status = status(drive).await?;
+                let text = metrics::render(&status, drive.native.traffic());
+                Ok(Reply::Metrics { text })
+            }
             Request::Unmount(ask) => unmount(&self.0, ask).await,
             Request::Restart { if_changed } => restart(drive, if_changed).await,
         }
@@ -123,7 +128,9 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
         status.pending_folders = Some(folders);
         status.pending_files = Some(core.pending_nodes - folders);
     }
+    status.left_secs = drive.pace.left().map(|left| left.as_secs().max(1));
     status.all_in_cloud = sentence::all_in_cloud(&status);
+    status.safe_to_switch_off = status.all_in_cloud && status.dirty_bytes == 0;
     status.sentence = sentence::of_drive(&status);
     Ok(status)
 }

@@ -1,9 +1,9 @@
 //! A mounted drive as the daemon holds it.
 
-use super::keeper::Keeper;
+use super::{keeper::Keeper, pace::Pace};
 use crate::dirs::Label;
 use cache::LocalStore;
-use cloud::CloudStore;
+use cloud::{CloudStore, NativeStore, Throttled};
 use engine::{Engine, Port};
 use fuse_linux::Mount;
 use std::{
@@ -21,7 +21,11 @@ pub(crate) struct Drive {
     pub(crate) mount: Mount,
     pub(crate) local: Arc<dyn LocalStore>,
     pub(crate) cloud: Arc<dyn CloudStore>,
+    /// Parts of `cloud`.
+    pub(crate) native: Arc<NativeStore>,
+    pub(crate) throttled: Arc<Throttled>,
     pub(crate) link: Link,
+    pub(crate) pace: Pace,
     /// One unmount at a time.
     pub(crate) unmounting: tokio::sync::Mutex<()>,
     /// Rung when an unmount was asked for and done.

@@ -2,15 +2,19 @@
 //! back down in the opposite order.
 
 mod activity;
+mod alarm;
 mod conflicts;
 mod convert;
 mod desk;
 mod drive;
 mod history;
+mod inhibit;
 mod keeper;
 pub(crate) mod lock;
 pub(crate) mod logs;
 mod memory;
+mod metrics;
+mod pace;
 pub(crate) mod ready;
 mod socket;
 mod stop;
@@ -24,12 +28,14 @@ use crate::{
     drives,
     failure::{Attempt, Failure, Kind, Outcome},
     mounts,
+    store::Opened,
 };
 use desk::Desk;
 use drive::{Drive, Link};
 use engine::{Engine, EngineConfig};
 use fuse_linux::{Mount, MountConfig, MountError};
 use keeper::Start;
+use pace::Pace;
 use protocol::keeper::AGAIN;
 use ready::Ready;
 use sd_notify::NotifyState;
@@ -171,7 +177,8 @@ fn live(plan: &Plan, ready: &Ready, lock: lock::Lock, start: Start) -> Outcome<E
 fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, Socket)> {
     let _inside = runtime.enter();
     let label = &plan.label;
-    let cloud = crate::store::open(&plan.dirs, &plan.config, label)?;
+    let Opened { native, throttled } = crate::store::open(&plan.dirs, &plan.config, label)?;
+    let cloud = Arc::clone(&throttled) as Arc<dyn cloud::CloudStore>;
     let state = plan.dirs.drive_state(label);
     let local = cache::DiskStore::open(&state, cache_options(&plan.config))
         .attempt(|| format!("cannot open the local state in {}", state.display()))?;
@@ -219,7 +226,10 @@ fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, S
         mount,
         local,
         cloud,
+        native,
+        throttled,
         link: Link::default(),
+        pace: Pace::default(),
         unmounting: tokio::sync::Mutex::default(),
         quit: Notify::new(),
         keeper,
@@ -336,7 +346,7 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
             tracing::info!("told to stop");
             stop::stop(&drive, &mut signals, plan.config.stop.deadline.0).await;
         }
-        end = watch::watch(&drive) => match end {
+        end = watch::watch(&drive, &plan.config) => match end {
             watch::End::Unmounted => tracing::warn!("unmounted from outside; saving and ending"),
             watch::End::Failed if drive.keeper.supervisor().is_some() => {
                 successor = Some(CORE_FAILED);

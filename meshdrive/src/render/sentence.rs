@@ -58,7 +58,11 @@ fn unsent(status: &DriveStatus) -> String {
         return "Everything is in the cloud".into();
     }
     let age = text::age(Duration::from_millis(status.oldest_pending_ms));
-    format!("{} not yet in the cloud; oldest change {age} ago", amount(status))
+    let left = match status.left_secs.filter(|_| status.online && !status.paused) {
+        Some(secs) => format!("; about {} left", text::age(Duration::from_secs(secs))),
+        None => String::new(),
+    };
+    format!("{} not yet in the cloud{left}; oldest change {age} ago", amount(status))
 }
 
 fn amount(status: &DriveStatus) -> String {

@@ -61,6 +61,7 @@ pub(crate) fn drive() -> Drive {
         head: 1_000,
         used_bytes: 5_000_000_000,
         quota_bytes: Some(10_000_000_000),
+        common: None,
     }
 }
 

@@ -160,19 +160,20 @@ pub(crate) fn join(
 pub(crate) fn describe(
     conn: &Connection,
     drive: i64,
-    epoch: u64,
     quota_bytes: Option<u64>,
 ) -> Result<wire::Drive, Problem> {
-    let mut query =
-        conn.prepare_cached("SELECT id, label, head, used_bytes FROM drive WHERE num = ?")?;
+    let mut query = conn.prepare_cached(
+        "SELECT id, label, head, used_bytes, (SELECT epoch FROM store) FROM drive WHERE num = ?",
+    )?;
     Ok(query.query_row([drive], |row| {
         Ok(wire::Drive {
             drive: ByteArray::new(row.get(0)?),
             label: row.get(1)?,
-            epoch,
+            epoch: row.get::<_, i64>(4)?.cast_unsigned(),
             head: row.get::<_, i64>(2)?.cast_unsigned(),
             used_bytes: row.get::<_, i64>(3)?.cast_unsigned(),
             quota_bytes,
+            common: None,
         })
     })?)
 }

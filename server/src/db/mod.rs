@@ -5,6 +5,7 @@ mod ages;
 pub(crate) mod chunks;
 pub(crate) mod damage;
 pub(crate) mod drives;
+pub(crate) mod lives;
 pub(crate) mod log;
 mod migrate;
 pub(crate) mod nodes;
@@ -38,8 +39,6 @@ const MAPPED_BYTES: i64 = 256 << 20;
 pub(crate) struct Db {
     writer: Writer,
     readers: Readers,
-    /// Changes when the data was restored from a backup.
-    pub(crate) epoch: u64,
     ages: Ages,
 }
 
@@ -54,9 +53,8 @@ impl Db {
         conn.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(fail)?;
         migrate::to_current(&mut conn, &file)?;
-        let (epoch, age): (i64, i64) = conn
-            .query_row("SELECT epoch, age FROM store", [], |row| Ok((row.get(0)?, row.get(1)?)))
-            .map_err(fail)?;
+        let age: i64 =
+            conn.query_row("SELECT age FROM store", [], |row| row.get(0)).map_err(fail)?;
         let open_reader = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(&file, flags)?;
@@ -66,7 +64,7 @@ impl Db {
         };
         let readers = Readers::open(open_reader).map_err(fail)?;
         let writer = Writer::spawn(conn).map_err(OpenError::Thread)?;
-        Ok(Db { writer, readers, epoch: epoch.cast_unsigned(), ages: Ages::from(age) })
+        Ok(Db { writer, readers, ages: Ages::from(age) })
     }
 
     /// The time of the age clock in milliseconds.

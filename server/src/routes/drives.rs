@@ -1,19 +1,21 @@
 //! Creating a drive, inviting devices to it, joining it.
 
+use super::query;
 use crate::{
     app::App,
     auth::Caller,
     body::{self, Form},
-    db::{drives, now_ms},
+    db::{drives, lives, now_ms},
     problem::Problem,
 };
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::StatusCode,
+    http::{StatusCode, Uri},
     response::Response,
 };
 use protocol::{limits::LABEL_BYTES, wire};
-use serde::de::DeserializeOwned;
+use rusqlite::Connection;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{net::SocketAddr, sync::Arc};
 
 /// Bytes of the bodies here, all of them small.
@@ -97,14 +99,46 @@ pub(super) async fn describe(
     State(app): State<Arc<App>>,
     Caller(device): Caller,
     form: Form,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    Ok(form.encode(&current(&app, device.drive).await?))
+    let DescribeQuery { epoch, known } = query(&uri)?;
+    let mut drive = current(&app, device.drive).await?;
+    let (Some(epoch), Some(known)) = (epoch, known) else { return Ok(form.encode(&drive)) };
+    let quota = app.config.quota_bytes;
+    if lives::went_back(&drive, epoch, known) {
+        let begun = move |conn: &Connection| {
+            // Another device may have said so first.
+            let drive = drives::describe(conn, device.drive, quota)?;
+            if lives::went_back(&drive, epoch, known) {
+                lives::begin(conn)?;
+            }
+            drives::describe(conn, device.drive, quota)
+        };
+        drive = app.db.write(begun).await?;
+        tracing::warn!(
+            "a device knows commit {known} and the drive ends at {}: the data went back; devices \
+             will be asked what it lacks",
+            drive.head
+        );
+    }
+    if epoch != drive.epoch {
+        let common = move |conn: &Connection| lives::common(conn, device.drive, epoch);
+        drive.common = app.db.read(common).await?;
+    }
+    Ok(form.encode(&drive))
+}
+
+#[derive(Deserialize)]
+struct DescribeQuery {
+    /// The life of the store that the device knows, and the rev up to which it has followed it.
+    epoch: Option<u64>,
+    known: Option<u64>,
 }
 
 /// What the drive says of itself now.
 pub(super) async fn current(app: &App, drive: i64) -> Result<wire::Drive, Problem> {
-    let (epoch, quota) = (app.db.epoch, app.config.quota_bytes);
-    app.db.read(move |conn| drives::describe(conn, drive, epoch, quota)).await
+    let quota = app.config.quota_bytes;
+    app.db.read(move |conn| drives::describe(conn, drive, quota)).await
 }
 
 fn code_unknown(detail: &str) -> Problem {

@@ -17,6 +17,7 @@ mod migrate;
 mod model;
 mod packs;
 mod past;
+mod restored;
 mod scrub;
 mod speed;
 mod tls;

@@ -204,7 +204,7 @@ impl Device {
         let offline = || CloudError::new(CloudErrorKind::Offline, "simulated: not reachable");
         let lost = lost_before || lost_after;
         match effect {
-            Cloud::Connect => Outcome::Connected(if lost {
+            Cloud::Connect(_) => Outcome::Connected(if lost {
                 Err(offline())
             } else {
                 Ok(DriveInfo {
@@ -212,6 +212,7 @@ impl Device {
                     head: store.head(),
                     used_bytes: 0,
                     quota_bytes: None,
+                    common: store.common,
                 })
             }),
             Cloud::Children { dir, after } => Outcome::Page(if lost {
@@ -227,7 +228,7 @@ impl Device {
             Cloud::Changes { since } => Outcome::Changes(if lost {
                 Err(offline())
             } else {
-                Ok(store.changes(*since, 1 + random.below(4)))
+                store.changes(*since, 1 + random.below(4))
             }),
             Cloud::Fetch { content, .. } => Outcome::Fetch(if lost {
                 Err(offline())

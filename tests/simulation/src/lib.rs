@@ -15,6 +15,8 @@ mod matrix;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod scenarios;
 
 pub use world::{Config, Failure, Report, run};

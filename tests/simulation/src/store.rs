@@ -32,6 +32,9 @@ pub(crate) struct Store {
     /// Why nothing is taken at present.
     pub(crate) refuse: Option<CloudErrorKind>,
     pub(crate) epoch: u64,
+    /// Where it was restored from a backup, as it tells devices of another epoch.
+    pub(crate) common: Option<Rev>,
+    log_from: Rev,
     /// Nodes that listings leave out.
     hidden: BTreeSet<NodeId>,
 }
@@ -51,6 +54,8 @@ impl Store {
             broken: None,
             refuse: None,
             epoch: 7,
+            common: None,
+            log_from: Rev(0),
             hidden: BTreeSet::new(),
         }
     }
@@ -100,9 +105,22 @@ impl Store {
         self.nodes.retain(|_, node| node.state.live);
     }
 
-    pub(crate) fn changes(&self, since: Rev, limit: usize) -> (Vec<RemoteCommit>, Rev) {
+    /// The log has nothing up to `rev` any more.
+    #[cfg(test)]
+    pub(crate) fn forget_log(&mut self, rev: Rev) {
+        self.log_from = rev;
+    }
+
+    pub(crate) fn changes(
+        &self,
+        since: Rev,
+        limit: usize,
+    ) -> Result<(Vec<RemoteCommit>, Rev), CloudError> {
+        if since < self.log_from {
+            return Err(CloudError::new(CloudErrorKind::Gone, "the log does not go back so far"));
+        }
         let page = self.log.iter().skip(since.0 as usize).take(limit).cloned().collect();
-        (page, self.head())
+        Ok((page, self.head()))
     }
 
     pub(crate) fn children(&self, dir: NodeId, after: Option<&[u8]>) -> Page {
@@ -204,6 +222,8 @@ impl Store {
             broken: None,
             refuse: None,
             epoch: self.epoch,
+            common: self.common,
+            log_from: self.log_from,
             hidden: BTreeSet::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! A device of a row: a home of its own, one drive, one mountpoint.
 
-use super::{Bench, output, server::Server};
+use super::{Bench, output, processor, server::Server};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
@@ -31,9 +31,19 @@ impl<'a> Device<'a> {
 
     /// The first device of a new drive on `server`.
     pub(super) fn create(bench: &'a Bench, place: &str, server: &Server) -> Result<Device<'a>> {
+        Device::create_at(bench, place, server, &server.url())
+    }
+
+    /// The same, for a device that sees the store at `url`.
+    pub(super) fn create_at(
+        bench: &'a Bench,
+        place: &str,
+        server: &Server,
+        url: &str,
+    ) -> Result<Device<'a>> {
         let device = Device::new(bench, place)?;
-        let (url, code) = (server.url(), server.setup_code()?);
-        let create = ["drive", "create", DRIVE, "--server", &url, "--setup-code-file"];
+        let code = server.setup_code()?;
+        let create = ["drive", "create", DRIVE, "--server", url, "--setup-code-file"];
         output(device.meshdrive().args(create).arg(code))?;
         Ok(device)
     }
@@ -124,13 +134,15 @@ impl<'a> Device<'a> {
 
     /// Memory of the daemon in MiB: now, and the most it ever was.
     pub(super) fn memory(&self) -> Result<(u64, u64)> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let field = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        };
-        let (now, most) = (field("VmRSS:"), field("VmHWM:"));
-        Ok((now.context("VmRSS")? / 1024, most.context("VmHWM")? / 1024))
+        processor::memory(self.pid()?)
+    }
+
+    /// Time on the processor of the daemon and its supervisor so far.
+    pub(super) fn processor(&self) -> Result<Duration> {
+        let status = self.status()?;
+        let pids = [status["pid"].as_i64(), status["supervisor"].as_i64()];
+        let pids = pids.into_iter().flatten();
+        pids.map(|pid| processor::used(i32::try_from(pid)?)).sum()
     }
 
     pub(super) fn credentials(&self) -> PathBuf {

@@ -9,9 +9,11 @@ mod keeper;
 mod machine;
 mod measure;
 mod peers;
+mod processor;
 mod proxy;
 mod rows;
 mod server;
+mod sync;
 mod table;
 mod trees;
 
@@ -49,6 +51,10 @@ pub(crate) struct Options {
     /// table into its section of the page (about 20 minutes)
     #[arg(long, conflicts_with = "only")]
     peers: bool,
+    /// How fast devices come into step; writes its table into its section of the page (about 10
+    /// minutes). Rows may be named: then the table is printed and not written
+    #[arg(long, value_name = "ROW", num_args = 0.., conflicts_with_all = ["only", "peers"])]
+    sync: Option<Vec<String>>,
     /// Where stores, devices and the baseline's files are put (and removed again); should be ext4
     /// [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
@@ -60,9 +66,10 @@ pub(crate) struct Options {
 struct Bench {
     /// Everything is below it; it is removed at the end.
     folder: PathBuf,
-    /// `meshdrive` and the loader, release builds.
+    /// `meshdrive`, the loader and the crowd of followers, release builds.
     program: PathBuf,
     loader: PathBuf,
+    crowd: PathBuf,
     keeper: Keeper,
     quick: bool,
 }
@@ -99,6 +106,11 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
         bench.keeper.finish();
         return done;
     }
+    if let Some(rows) = &options.sync {
+        let done = sync::run(root, &bench, rows, !options.quick && !options.built);
+        bench.keeper.finish();
+        return done;
+    }
     let wanted = |row: &&Row| options.only.is_empty() || options.only.contains(row);
     let mut lines: Vec<Line> = Vec::new();
     let mut failed = 0;
@@ -121,8 +133,9 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
     if options.only.is_empty() && !options.quick && !options.built && failed == 0 {
         let path = root.join("docs/benchmarks.md");
         let text = table::page(&lines, &machine::describe(root, &bench.folder));
-        let peers = peers::keep_section(&std::fs::read_to_string(&path).unwrap_or_default());
-        let text = peers::splice(&text, &peers);
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = sync::put_section(&text, &sync::keep_section(&old));
+        let text = peers::splice(&text, &peers::keep_section(&old));
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
         eprintln!("written to docs/benchmarks.md");
     }
@@ -134,7 +147,14 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
 fn prepare(root: &Path, options: &Options) -> Result<Bench> {
     let build = ["build", "--release", "--package", "meshdrive", "--package", "meshdrive-tests"];
     if !options.built {
-        run(cargo(root).args(build).args(["--bin", "meshdrive", "--bin", "load"]))?;
+        run(cargo(root).args(build).args([
+            "--bin",
+            "meshdrive",
+            "--bin",
+            "load",
+            "--bin",
+            "crowd",
+        ]))?;
     }
     let metadata = cargo_metadata::MetadataCommand::new()
         .current_dir(root)
@@ -148,7 +168,8 @@ fn prepare(root: &Path, options: &Options) -> Result<Bench> {
     let keeper = Keeper::start(&folder)?;
     let program = take(&release.join("meshdrive"), &folder)?;
     let loader = take(&release.join("load"), &folder)?;
-    Ok(Bench { folder, program, loader, keeper, quick: options.quick })
+    let crowd = take(&release.join("crowd"), &folder)?;
+    Ok(Bench { folder, program, loader, crowd, keeper, quick: options.quick })
 }
 
 /// Copies a program, so that a build meanwhile does not change what is measured.

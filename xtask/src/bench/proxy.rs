@@ -64,6 +64,14 @@ pub(super) struct Proxy {
     pub(super) url: String,
     up: Arc<Lane>,
     down: Arc<Lane>,
+    connections: Arc<Mutex<Connections>>,
+}
+
+/// What goes through the line now.
+#[derive(Debug, Default)]
+struct Connections {
+    cut: bool,
+    open: Vec<TcpStream>,
 }
 
 impl Proxy {
@@ -72,17 +80,42 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("the proxy's port")?;
         let url = format!("http://{}", listener.local_addr()?);
         let (up, down) = (Lane::new(line), Lane::new(line));
-        let proxy = Proxy { url, up: Arc::clone(&up), down: Arc::clone(&down) };
+        let connections = Arc::<Mutex<Connections>>::default();
+        let proxy = Proxy {
+            url,
+            up: Arc::clone(&up),
+            down: Arc::clone(&down),
+            connections: Arc::clone(&connections),
+        };
         let server = server.to_owned();
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
+                let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+                if connections.cut {
+                    continue;
+                }
                 // A connection that cannot be made is closed; the client sees that.
                 if let Ok(far) = TcpStream::connect(&server) {
+                    connections
+                        .open
+                        .extend([near.try_clone(), far.try_clone()].into_iter().flatten());
                     let _ = relay(near, far, &up, &down);
                 }
             }
         });
         Ok(proxy)
+    }
+
+    /// Ends all connections and refuses new ones, or takes them again.
+    pub(super) fn cut(&self, cut: bool) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.cut = cut;
+        if cut {
+            for stream in connections.open.drain(..) {
+                // It may have ended by itself.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
     }
 
     /// Bytes sent to the store and received from it so far.
@@ -154,5 +187,16 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_millis(40), "{:?}", start.elapsed());
         assert_eq!(back, [7; 10_000]);
         assert_eq!(proxy.bytes(), (10_000, 10_000));
+    }
+
+    #[test]
+    fn a_line_that_is_cut_ends_what_is_open() {
+        let line = Line { one_way: Duration::ZERO, rate: None };
+        let proxy = Proxy::start(&echo(), line).unwrap();
+        let mut stream = TcpStream::connect(proxy.url.trim_start_matches("http://")).unwrap();
+        stream.write_all(&[7]).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        proxy.cut(true);
+        assert!(!matches!(stream.read(&mut [0]), Ok(1)), "a byte came through a line that is cut");
     }
 }

@@ -44,6 +44,10 @@ impl Server {
         Ok(Server { child, _said: said, address, data })
     }
 
+    pub(super) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

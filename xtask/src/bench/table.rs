@@ -117,9 +117,40 @@ pub(super) fn page(lines: &[Line], machine: &str) -> String {
     )
 }
 
+/// The section of a page that begins with `heading`, up to the next one; empty if there is none.
+pub(super) fn section_of(page: &str, heading: &str) -> String {
+    let Some(start) = page.find(heading) else { return String::new() };
+    let rest = &page[start..];
+    let end = rest[heading.len()..].find("\n## ").map_or(rest.len(), |at| heading.len() + at + 1);
+    rest[..end].to_owned()
+}
+
+/// The page with its section replaced, or added at its end; an empty one is left out.
+pub(super) fn splice(page: &str, heading: &str, section: &str) -> String {
+    let old = section_of(page, heading);
+    let rest = if old.is_empty() { page.to_owned() } else { page.replacen(&old, "", 1) };
+    let rest = rest.trim_end();
+    if section.is_empty() {
+        format!("{rest}\n")
+    } else {
+        format!("{rest}\n\n{}\n", section.trim_end())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_section_is_replaced_and_the_others_stay() {
+        let page = splice("# Page\n\ntext\n", "## A", "## A\n\none\n");
+        let page = splice(&page, "## B", "## B\n\ntwo\n");
+        let page = splice(&page, "## A", "## A\n\nthree\n");
+        assert_eq!(page, "# Page\n\ntext\n\n## B\n\ntwo\n\n## A\n\nthree\n");
+        assert_eq!(section_of(&page, "## B").trim_end(), "## B\n\ntwo");
+        assert_eq!(section_of(&page, "## C"), "");
+        assert_eq!(splice("one\n", "## A", ""), "one\n");
+    }
 
     #[test]
     fn cells_stand_below_each_other() {

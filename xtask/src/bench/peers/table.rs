@@ -140,13 +140,12 @@ pub(super) fn section(table: &str, machine: &str, versions: &str) -> String {
 
 /// The page with its section replaced, or added at its end.
 pub(in crate::bench) fn splice(page: &str, section: &str) -> String {
-    let before = page.split(HEADING).next().unwrap_or_default().trim_end();
-    if section.is_empty() { format!("{before}\n") } else { format!("{before}\n\n{section}") }
+    crate::bench::table::splice(page, HEADING, section)
 }
 
 /// The section of a page, if it has one.
 pub(in crate::bench) fn keep_section(page: &str) -> String {
-    page.find(HEADING).map(|at| page[at..].to_owned()).unwrap_or_default()
+    crate::bench::table::section_of(page, HEADING)
 }
 
 #[cfg(test)]
