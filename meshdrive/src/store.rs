@@ -36,7 +36,7 @@ pub(crate) fn open(dirs: &Dirs, config: &Config, label: &Label) -> Outcome<Opene
 
 /// The limits that hold now, by the clock of this device.
 pub(crate) fn rates(config: &Config) -> Rates {
-    let now = jiff::Zoned::now().time();
+    let now = jiff::tz::TimeZone::system().to_datetime(jiff::Timestamp::now()).time();
     let limit = |always, hours: &[Hours]| rate(limit_at(always, hours, now));
     Rates {
         up: limit(config.upload.limit, &config.upload.hours),

@@ -9,7 +9,7 @@ use crate::{
     render::{self, table, text},
     store,
 };
-use cloud::DeviceInfo;
+use cloud::{CloudStore, DeviceInfo};
 use protocol::codec::hex;
 use std::{ffi::OsString, sync::Arc};
 
@@ -45,7 +45,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome {
         Some(drive) => locate::drive(&app.dirs, drive)?,
         None => only(app)?,
     };
-    let cloud = store::open(&app.dirs, &app.config()?, &label)?.throttled;
+    let opened = store::open(&app.dirs, &app.config()?, &label)?;
+    let cloud: Arc<dyn CloudStore> = opened.throttled;
     let devices = cloud.devices().await.map_err(|error| {
         Failure::from(error).context(format!("cannot list the devices of {label}"))
     })?;
