@@ -1,5 +1,6 @@
 //! A model of the cloud store: one tree, one log, and the rules of `commit` written plainly.
 
+use crate::oracle::{self, Oracle};
 use bytes::Bytes;
 use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, Flight, Group, GroupOutcome, Kind, Name, NodeId,
@@ -32,6 +33,8 @@ pub(crate) struct Store {
     /// Why nothing is taken at present.
     pub(crate) refuse: Option<CloudErrorKind>,
     pub(crate) epoch: u64,
+    /// Files that some device gave out for unseen writes, or that had a further name there.
+    pub(crate) wanted: BTreeSet<NodeId>,
     /// Nodes that listings leave out.
     hidden: BTreeSet<NodeId>,
 }
@@ -51,6 +54,7 @@ impl Store {
             broken: None,
             refuse: None,
             epoch: 7,
+            wanted: BTreeSet::new(),
             hidden: BTreeSet::new(),
         }
     }
@@ -162,6 +166,7 @@ impl Store {
         if let Some(known) = self.outcomes.get(&flight.request) {
             return known.clone();
         }
+        self.watch(flight);
         let rev = Rev(self.head().0 + 1);
         let mut touched: BTreeMap<NodeId, ()> = BTreeMap::new();
         let mut outcomes = Vec::new();
@@ -194,6 +199,22 @@ impl Store {
         outcomes
     }
 
+    /// Looks at what a device sends, before it is judged.
+    fn watch(&mut self, flight: &Flight) {
+        let ops = flight.groups.iter().flat_map(|group| &group.ops);
+        for (op, item) in ops.zip(&flight.items) {
+            let row = &item.sent.node;
+            let broken = match oracle::sent_once(op, self) {
+                Err(what) => Oracle::ExactlyOnce.broken(what),
+                Ok(()) if !oracle::has_cause(op, row, self) => {
+                    Oracle::NoResurrection.broken(format!("nothing asks for {op:?}: {row:?}"))
+                }
+                Ok(()) => continue,
+            };
+            self.broken = self.broken.take().or(Some(broken));
+        }
+    }
+
     fn clone_tree(&self) -> Store {
         Store {
             nodes: self.nodes.clone(),
@@ -204,6 +225,7 @@ impl Store {
             broken: None,
             refuse: None,
             epoch: self.epoch,
+            wanted: BTreeSet::new(),
             hidden: BTreeSet::new(),
         }
     }
@@ -275,7 +297,10 @@ impl Store {
             name: name.clone(),
             kind: *kind,
             attrs: attrs.clone(),
-            size: content.as_ref().map_or(attrs.target.len() as u64, |draft| draft.size),
+            size: match kind {
+                Kind::Symlink => attrs.target.len() as u64,
+                _ => content.as_ref().map_or(0, |draft| draft.size),
+            },
             meta_rev: rev,
             content_rev: if content.is_some() { rev } else { Rev(0) },
             live: true,
