@@ -249,7 +249,10 @@ impl Drive {
     /// Brings back what was removed here and is held. Says how many came back.
     pub(crate) fn undo_removals(&mut self) -> u64 {
         let mut count = 0;
-        for ino in self.held() {
+        // Names of a node come back after what they name.
+        let mut held = self.held();
+        held.sort_by_key(|ino| self.tree.get(*ino).map(|inode| inode.row.kind == Kind::Link));
+        for ino in held {
             let is_removal = self.tree.get(ino).and_then(|inode| Drastic::of(&inode.row))
                 == Some(Drastic::Removal);
             // A folder may have come back with what was in it.
@@ -270,6 +273,10 @@ impl Drive {
         let written = inode.content.as_ref().is_some_and(|content| !content.dirty.is_empty());
         let Some(origin) = row.origin.clone() else { return false };
         let Some(parent) = self.living(origin.parent) else { return false };
+        let lives = |id| self.tree.by_id(id).is_some_and(|named| named.row.parent != Ino::NONE);
+        if row.link_target().is_some_and(|id| !lives(id)) {
+            return false; // what it named stays removed
+        }
         if written || self.passthrough.is_blind(ino) {
             row.pending = row.pending.with(Pending::CONTENT); // by programs that had it open
         }
@@ -311,7 +318,7 @@ impl Drive {
         aside.meta_rev = Rev(0);
         aside.content_rev = Rev(0);
         aside.pinned = false;
-        self.settled(ino);
+        self.renewed(ino);
         self.put(aside);
         self.succeed_with(row, (rev, size, mtime));
         self.brake();

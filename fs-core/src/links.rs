@@ -98,6 +98,11 @@ impl Links {
         self.of(target, false)
     }
 
+    /// Whether anything names the node beside its own name, or has until what is still to be sent.
+    pub(crate) fn has(&self, target: NodeId) -> bool {
+        self.by_target.contains_key(&target)
+    }
+
     pub(crate) fn count(&self, target: NodeId) -> u32 {
         u32::try_from(self.shown(target).count()).unwrap_or(u32::MAX)
     }

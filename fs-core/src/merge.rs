@@ -333,7 +333,7 @@ impl Drive {
         self.note(format!(
             "{path}: changed here and elsewhere; this device's version is kept as \"{kept}\""
         ));
-        self.settled(row.ino);
+        self.renewed(row.ino);
         self.put(copy);
         self.succeed(row, remote);
     }

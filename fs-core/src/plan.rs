@@ -261,7 +261,7 @@ impl Drive {
         if !new.row.pending.has(ARRIVING) || !new.is_file() || self.uploads.is_sending(ino) {
             return;
         }
-        let linked = |id| self.tree.links.count(id) > 0;
+        let linked = |id| self.tree.links.has(id);
         let Some(parent) = self.tree.get(new.row.parent) else { return };
         let Some(old) = self
             .tree

@@ -67,10 +67,16 @@ impl Drive {
         self.uploads.hasten(ino, self.now.mono.plus_millis(settle));
     }
 
-    /// Nothing of a node is pending any more.
-    pub(crate) fn settled(&mut self, ino: Ino) {
+    /// What is pending of an inode belongs to another node from now on: its windows start anew.
+    /// Barriers go on waiting for it.
+    pub(crate) fn renewed(&mut self, ino: Ino) {
         self.uploads.forget(ino);
         self.brake.forget(ino);
+    }
+
+    /// Nothing of a node is pending any more.
+    pub(crate) fn settled(&mut self, ino: Ino) {
+        self.renewed(ino);
         let mut finished = Vec::new();
         for barrier in &mut self.uploads.barriers {
             barrier.waiting.remove(&ino);

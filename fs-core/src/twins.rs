@@ -124,7 +124,7 @@ impl Drive {
         let inode = self.tree.child(dir, &remote.name)?;
         let id = inode.row.id;
         // Links must go on naming what they name.
-        let linked = self.tree.links.count(id) > 0 || self.tree.links.leaving(id).next().is_some();
+        let linked = self.tree.links.has(id);
         (inode.row.pending.has(Pending::CREATE) && !linked).then_some(inode)
     }
 

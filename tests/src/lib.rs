@@ -23,7 +23,7 @@ pub use answer::{Answer, tool};
 pub use bytes::{Random, content};
 pub use device::{Device, is_mounted};
 pub use process::{children, gone, kill};
-pub use program::program;
+pub use program::{copy_program, program};
 pub use proxy::{Line, Proxy, Traffic};
 pub use relay::{Passing, Relay};
 pub use server::Server;

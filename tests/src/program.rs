@@ -21,6 +21,14 @@ pub fn program() -> &'static Path {
     })
 }
 
+/// Copies a program that is to be run, by another process: a descriptor of ours that is open for
+/// writing would be inherited by whatever another test's thread starts meanwhile, and a program that
+/// anybody has open for writing cannot be run (ETXTBSY).
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status().unwrap();
+    assert!(copied.success(), "cp: {copied}");
+}
+
 /// A folder on the disk that holds the build, as large test data would not fit everywhere else.
 /// Sockets must have short paths, so a deep checkout uses the system's temporary folder.
 pub(crate) fn scratch() -> PathBuf {

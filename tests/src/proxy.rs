@@ -182,6 +182,17 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    /// Takes the ends of a connection in; false if the line is cut. Asked under the lock of `open`: a
+    /// cut comes either before that and is seen, or after it and breaks this connection too.
+    fn admit(&self, ends: [TcpStream; 2]) -> bool {
+        let mut open = self.open.lock().unwrap();
+        let admitted = !self.is_cut.load(Relaxed);
+        if admitted {
+            open.extend(ends);
+        }
+        admitted
+    }
+
     fn break_all(&self) {
         for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -203,10 +214,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn connect(client: TcpStream, shared: &Arc<Shared>) {
     let Ok(server) = TcpStream::connect(&shared.target) else { return };
-    shared.connections.fetch_add(1, Relaxed);
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let twin = |stream: &TcpStream| stream.try_clone().unwrap();
-    shared.open.lock().unwrap().extend([twin(&client), twin(&server)]);
+    if !shared.admit([twin(&client), twin(&server)]) {
+        return;
+    }
+    shared.connections.fetch_add(1, Relaxed);
     carry((twin(&client), twin(&server)), shared, true);
     carry((server, client), shared, false);
 }
@@ -350,5 +363,30 @@ mod tests {
         let mut rest = Vec::new();
         let _ = near.read_to_end(&mut rest);
         assert_eq!((rest.as_slice(), proxy.is_cut()), (&b"po"[..], true));
+    }
+
+    #[test]
+    fn no_connection_outlives_a_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap().to_string();
+        // Whoever is connected waits for bytes that do not come.
+        thread::spawn(move || listener.incoming().map(Result::unwrap).collect::<Vec<_>>());
+        for round in 0..300 {
+            let proxy = Proxy::start(&target, Line::FAST);
+            let address = proxy.address;
+            let connecting =
+                thread::spawn(move || [(); 4].map(|()| TcpStream::connect(address).unwrap()));
+            // Anywhere in the midst of it.
+            (0..round * 20).for_each(|_| std::hint::spin_loop());
+            proxy.cut();
+            for mut near in connecting.join().unwrap() {
+                near.set_read_timeout(Some(crate::wait::PATIENCE / 6)).unwrap();
+                let ended = match near.read(&mut [0]) {
+                    Ok(count) => count == 0,
+                    Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+                };
+                assert!(ended, "a connection of round {round} goes on");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! An ordinary user, who mounts through `fusermount3`.
 
 use crate::{
-    program,
+    copy_program, program,
     server::Server,
     skip::{can_mount, have, skip},
 };
@@ -35,7 +35,7 @@ impl UserPlace {
         }
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::copy(program(), dir.path().join("meshdrive")).unwrap();
+        copy_program(program(), dir.path().join("meshdrive"));
         let home = dir.path().join("home");
         fs::create_dir_all(home.join("m")).unwrap();
         let server = Server::start(&dir.path().join("s"));

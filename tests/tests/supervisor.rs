@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use meshdrive_tests::{
-    Answer, Device, Random, World, children, gone, is_mounted, tree, wait_until,
+    Answer, Device, Random, World, children, copy_program, gone, is_mounted, tree, wait_until,
 };
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -389,14 +389,6 @@ fn works_on(file: &mut File, content: &[u8], end: &str) {
     let mut part = [0; 6];
     file.read_exact_at(&mut part, 998).unwrap();
     assert_eq!(part[..], [&content[998..1_000], b"new", &content[1_003..1_004]].concat());
-}
-
-/// Copies a program that is to be run, by another process: a descriptor of ours that is open for
-/// writing would be inherited by whatever another test's thread starts meanwhile, and a program
-/// that anybody has open for writing cannot be run (ETXTBSY).
-fn copy_program(from: impl AsRef<Path>, to: &Path) {
-    let copied = Command::new("cp").arg(from.as_ref()).arg(to).status().unwrap();
-    assert!(copied.success(), "cp: {copied}");
 }
 
 /// `restart` again and again under a build, and an `upgrade` to a program that was replaced.

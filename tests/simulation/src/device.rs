@@ -4,10 +4,10 @@ use crate::disk::Disk;
 use crate::random::Random;
 use crate::store::Store;
 use fs_core::{
-    Cloud, CloudError, CloudErrorKind, Draft, Drive, DriveInfo, Effect, Event, Job, Limits, Loaded,
-    Local, Mono, Now, Outcome, Response, Rev, StageItem, Stale, Ticket, Timestamp,
+    Change, Cloud, CloudError, CloudErrorKind, Draft, Drive, DriveInfo, Effect, Event, Job, Limits,
+    Loaded, Local, Mono, NodeId, Now, Outcome, Response, Rev, StageItem, Stale, Ticket, Timestamp,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 const NAMES: [&str; 3] = ["ann", "bob", "cid"];
 
@@ -30,6 +30,10 @@ pub(crate) struct Device {
     pub(crate) stale: VecDeque<Stale>,
     pub(crate) next_ticket: u64,
     pub(crate) notes: Vec<String>,
+    /// Files that were given out for unseen writes, or had a further name.
+    wanted: BTreeSet<NodeId>,
+    /// What the store was asked for, ever.
+    pub(crate) asked: u64,
     /// Files that were made or changed alike elsewhere.
     pub(crate) twins: u64,
     limits: Limits,
@@ -56,6 +60,8 @@ impl Device {
             stale: VecDeque::new(),
             next_ticket: 0,
             notes: Vec::new(),
+            wanted: BTreeSet::new(),
+            asked: 0,
             twins: 0,
             limits,
             trace: std::env::var_os("TRACE").is_some(),
@@ -90,7 +96,10 @@ impl Device {
                 eprintln!("{}    -> {effect:?}", self.number);
             }
             match effect {
-                Effect::Commit(seq, batch) => self.disk.queue(seq, batch),
+                Effect::Commit(seq, batch) => {
+                    self.wanted.extend(batch.iter().filter_map(wanted));
+                    self.disk.queue(seq, batch);
+                }
                 Effect::Reply { ticket, result, after } => {
                     self.disk.journal(after);
                     self.replies.push_back((ticket, result));
@@ -100,6 +109,7 @@ impl Device {
                     self.flights.push(InFlight::Local { job, effect, rows });
                 }
                 Effect::Cloud(job, effect) => {
+                    self.asked += 1;
                     self.flights.push(InFlight::Cloud { job, effect, delivered: 0 });
                 }
                 Effect::Invalidate(stale) => self.stale.push_back(stale),
@@ -119,6 +129,7 @@ impl Device {
                     self.disk.perform(&effect);
                 }
                 InFlight::Cloud { effect: Cloud::Commit(flight), .. } if random.chance(50) => {
+                    store.wanted.extend(&self.wanted);
                     store.commit(&flight);
                 }
                 _ => {}
@@ -247,6 +258,7 @@ impl Device {
             }),
             Cloud::Stage(items) => Outcome::Staged(self.stage_all(items, store, lost)),
             Cloud::Commit(flight) => {
+                store.wanted.extend(&self.wanted);
                 Outcome::Committed(commit(flight, store, (lost_before, lost_after)))
             }
         }
@@ -322,6 +334,15 @@ impl Device {
             self.pass(deadline.0 - self.mono);
         }
         self.handle(Event::Tick);
+    }
+}
+
+/// The file that a change marks as given out for unseen writes, or gives a further name.
+fn wanted(change: &Change) -> Option<NodeId> {
+    match change {
+        Change::PutContent(row) if row.blind => Some(row.base_id),
+        Change::PutNode(row) => row.link_target(),
+        _ => None,
     }
 }
 

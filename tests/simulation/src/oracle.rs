@@ -1,10 +1,45 @@
-//! What must hold when everything has come to rest. Each checker knows nothing of the workload.
+//! What must hold, a checker each (`design`: the oracles). A checker knows nothing of the workload.
+
+mod handles;
+mod quiet;
+mod sent;
+
+pub(crate) use handles::{History, one_version};
+pub(crate) use quiet::is_quiet;
+pub(crate) use sent::{has_cause, sent_once};
 
 use crate::device::Device;
 use crate::store::Store;
 use crate::workload::User;
 use fs_core::{Attr, Ino, Kind, NodeId, Pending, RemoteNode};
 use std::collections::BTreeMap;
+
+/// The promises by name. Secrecy has no place here, where nothing is sealed: see the tests of `cloud`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Oracle {
+    Convergence,
+    NothingLost,
+    NoResurrection,
+    ValidTree,
+    OneVersionPerHandle,
+    Barrier,
+    ExactlyOnce,
+    Bounds,
+    Termination,
+    ConflictNames,
+}
+
+impl Oracle {
+    /// Says which promise was broken.
+    pub(crate) fn broken(self, what: impl std::fmt::Display) -> String {
+        format!("[{self:?}] {what}")
+    }
+
+    /// Says it of what a checker of this promise found.
+    pub(crate) fn judge(self, found: Result<(), String>) -> Result<(), String> {
+        found.map_err(|what| self.broken(what))
+    }
+}
 
 /// A tree by path: kind, mode, size, and names of a node that is no directory.
 pub(crate) type Shown = BTreeMap<Vec<u8>, (Kind, u32, u64, u32)>;
@@ -83,14 +118,25 @@ pub(crate) fn stored(store: &Store) -> BTreeMap<Vec<u8>, RemoteNode> {
     tree
 }
 
+/// Every hard link names a node that is there.
+pub(crate) fn links_hold(store: &Store) -> Result<(), String> {
+    let live: BTreeMap<NodeId, Kind> = store.live().map(|node| (node.id, node.kind)).collect();
+    for node in store.live() {
+        let Some(target) = node.link_target() else { continue };
+        if !live.get(&target).is_some_and(|kind| !matches!(kind, Kind::Dir | Kind::Link)) {
+            let name = node.name.as_bytes().escape_ascii();
+            return Err(format!("the hard link \"{name}\" names {target:?}, which is not there"));
+        }
+    }
+    Ok(())
+}
+
 /// No acknowledged write is lost: each that nothing on its own device overwrote or removed is in a
 /// version that the store keeps.
 pub(crate) fn nothing_lost(user: &User, store: &Store, number: usize) -> Result<(), String> {
     for (ino, tokens) in &user.tokens {
         for (offset, token) in tokens {
-            let found =
-                store.versions.values().any(|version| version.bytes.windows(8).any(|w| w == token));
-            if !found {
+            if !is_kept(token, store) {
                 return Err(format!(
                     "device {number}: the write at {offset} of inode {} is in no version",
                     ino.0
@@ -99,6 +145,35 @@ pub(crate) fn nothing_lost(user: &User, store: &Store, number: usize) -> Result<
         }
     }
     Ok(())
+}
+
+/// After a barrier, another device would see all that was there when it was asked for.
+pub(crate) fn barrier(device: &Device, user: &mut User, store: &Store) -> Result<(), String> {
+    for promised in std::mem::take(&mut user.promised) {
+        for (ino, token) in &promised.tokens {
+            let current =
+                user.tokens.get(ino).is_some_and(|all| all.iter().any(|(_, t)| t == token));
+            if current && !is_kept(token, store) {
+                return Err(format!(
+                    "device {}: a write to inode {} is in no version after a barrier",
+                    device.number, ino.0
+                ));
+            }
+        }
+        for (row, _) in device.drive.nodes().filter(|(row, _)| row.parent != Ino::NONE) {
+            let made = promised.made.iter().find(|(ino, _)| *ino == row.ino);
+            let sent = |id| store.nodes.contains_key(id);
+            // It may have become another node since.
+            if made.is_some_and(|(_, id)| !sent(id) && !sent(&row.id)) {
+                return Err(format!("device {}: not sent by a barrier: {row:?}", device.number));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_kept(token: &[u8; 8], store: &Store) -> bool {
+    store.versions.values().any(|version| version.bytes.windows(8).any(|bytes| bytes == token))
 }
 
 /// One device is never in conflict with itself, and no name says twice that it is a copy.

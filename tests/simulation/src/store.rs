@@ -1,5 +1,6 @@
 //! A model of the cloud store: one tree, one log, and the rules of `commit` written plainly.
 
+use crate::oracle::{self, Oracle};
 use bytes::Bytes;
 use fs_core::{
     CloudError, CloudErrorKind, ContentRef, Draft, Flight, Group, GroupOutcome, Kind, Name, NodeId,
@@ -35,6 +36,8 @@ pub(crate) struct Store {
     /// Where it was restored from a backup, as it tells devices of another epoch.
     pub(crate) common: Option<Rev>,
     log_from: Rev,
+    /// Files that some device gave out for unseen writes, or that had a further name there.
+    pub(crate) wanted: BTreeSet<NodeId>,
     /// Nodes that listings leave out.
     hidden: BTreeSet<NodeId>,
 }
@@ -56,6 +59,7 @@ impl Store {
             epoch: 7,
             common: None,
             log_from: Rev(0),
+            wanted: BTreeSet::new(),
             hidden: BTreeSet::new(),
         }
     }
@@ -180,6 +184,7 @@ impl Store {
         if let Some(known) = self.outcomes.get(&flight.request) {
             return known.clone();
         }
+        self.watch(flight);
         let rev = Rev(self.head().0 + 1);
         let mut touched: BTreeMap<NodeId, ()> = BTreeMap::new();
         let mut outcomes = Vec::new();
@@ -212,6 +217,22 @@ impl Store {
         outcomes
     }
 
+    /// Looks at what a device sends, before it is judged.
+    fn watch(&mut self, flight: &Flight) {
+        let ops = flight.groups.iter().flat_map(|group| &group.ops);
+        for (op, item) in ops.zip(&flight.items) {
+            let row = &item.sent.node;
+            let broken = match oracle::sent_once(op, self) {
+                Err(what) => Oracle::ExactlyOnce.broken(what),
+                Ok(()) if !oracle::has_cause(op, row, self) => {
+                    Oracle::NoResurrection.broken(format!("nothing asks for {op:?}: {row:?}"))
+                }
+                Ok(()) => continue,
+            };
+            self.broken = self.broken.take().or(Some(broken));
+        }
+    }
+
     fn clone_tree(&self) -> Store {
         Store {
             nodes: self.nodes.clone(),
@@ -224,6 +245,7 @@ impl Store {
             epoch: self.epoch,
             common: self.common,
             log_from: self.log_from,
+            wanted: BTreeSet::new(),
             hidden: BTreeSet::new(),
         }
     }
@@ -295,7 +317,10 @@ impl Store {
             name: name.clone(),
             kind: *kind,
             attrs: attrs.clone(),
-            size: content.as_ref().map_or(attrs.target.len() as u64, |draft| draft.size),
+            size: match kind {
+                Kind::Symlink => attrs.target.len() as u64,
+                _ => content.as_ref().map_or(0, |draft| draft.size),
+            },
             meta_rev: rev,
             content_rev: if content.is_some() { rev } else { Rev(0) },
             live: true,

@@ -8,11 +8,12 @@ use judge::{is_placed, judge_read};
 pub(crate) use judge::listen;
 
 use crate::device::Device;
+use crate::oracle::History;
 use crate::random::Random;
 use bytes::Bytes;
 use fs_core::{
-    Command, CreateSpec, Event, HandleId, Ino, Kind, Name, OpenFlags, Owner, RenameFlags, Request,
-    Response, SetAttrs, Ticket, Via,
+    Command, CreateSpec, Event, HandleId, Ino, Kind, Name, NodeId, OpenFlags, Owner, Pending,
+    RenameFlags, Request, Response, SetAttrs, Ticket, Via,
 };
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
@@ -40,6 +41,7 @@ pub(crate) enum Asked {
     },
     Read {
         ino: Ino,
+        handle: HandleId,
         offset: u64,
         len: u64,
     },
@@ -52,7 +54,13 @@ pub(crate) enum Asked {
     /// May take a file out of its place.
     Remove,
     Other,
-    Barrier,
+    Barrier(Promised),
+}
+
+/// What a barrier speaks of: what was acknowledged when it was asked for.
+pub(crate) struct Promised {
+    pub(crate) tokens: Vec<(Ino, [u8; 8])>,
+    pub(crate) made: Vec<(Ino, NodeId)>,
 }
 
 /// What one device's user knows.
@@ -67,6 +75,11 @@ pub(crate) struct User {
     /// Acknowledged writes that nothing here has overwritten: they must never be lost.
     pub(crate) tokens: BTreeMap<Ino, Vec<(u64, [u8; 8])>>,
     pub(crate) opening: BTreeMap<Ticket, Ino>,
+    /// What each handle has read; of closed ones in `read`.
+    pub(crate) reading: BTreeMap<HandleId, History>,
+    pub(crate) read: Vec<History>,
+    /// Barriers that have just been passed.
+    pub(crate) promised: Vec<Promised>,
     /// Handles whose bytes go past the drive.
     pub(crate) unseen: BTreeSet<HandleId>,
     /// What each open handle may do.
@@ -99,7 +112,18 @@ impl User {
         self.unseen.clear();
         self.flags.clear();
         self.second.clear();
+        self.promised.clear();
+        self.read.extend(std::mem::take(&mut self.reading).into_values());
         self.save = None;
+    }
+
+    pub(crate) fn histories(&self) -> impl Iterator<Item = &History> {
+        self.read.iter().chain(self.reading.values())
+    }
+
+    /// What was read of a file so far, and what comes, is of no one version: it is written to here.
+    fn mix(&mut self, ino: Ino) {
+        self.reading.values_mut().filter(|history| history.ino == ino).for_each(|h| h.mixed = true);
     }
 
     /// Notes a new handle. A kernel keeps one file in one mode.
@@ -111,6 +135,8 @@ impl User {
             self.broken = Some(format!("inode {}: cached and passed at once", ino.0));
         }
         self.flags.insert(handle, flags);
+        let history = History { ino, mixed: flags.write || unseen, ..History::default() };
+        self.reading.insert(handle, history);
         if unseen {
             self.unseen.insert(handle);
         }
@@ -121,6 +147,7 @@ impl User {
     }
 
     pub(crate) fn closed(&mut self, handle: HandleId) {
+        self.read.extend(self.reading.remove(&handle));
         self.flags.remove(&handle);
         self.unseen.remove(&handle);
     }
@@ -157,6 +184,7 @@ impl User {
     }
 
     fn forget_tokens(&mut self, ino: Ino, from: u64, to: u64) {
+        self.mix(ino);
         if let Some(tokens) = self.tokens.get_mut(&ino) {
             tokens.retain(|(at, token)| *at + token.len() as u64 <= from || *at >= to);
         }
@@ -250,7 +278,7 @@ pub(crate) fn act(device: &mut Device, user: &mut User, random: &mut Random) {
             let path = vec![name(random)];
             (Request::Control(Command::Pin(path, random.chance(60))), Asked::Other)
         }
-        95..97 => (Request::Control(Command::Sync(Vec::new())), Asked::Barrier),
+        95..97 => (Request::Control(Command::Sync(Vec::new())), barrier(device, user)),
         _ => match file {
             Some(ino) => (Request::Fsync { ino, data_only: false }, Asked::Other),
             None => return,
@@ -264,6 +292,15 @@ pub(crate) fn ask(device: &mut Device, user: &mut User, request: Request, asked:
     user.asked.insert(ticket, asked);
     device.handle(Event::Request(ticket, request));
     ticket
+}
+
+fn barrier(device: &Device, user: &User) -> Asked {
+    let tokens =
+        user.tokens.iter().flat_map(|(ino, tokens)| tokens.iter().map(|(_, t)| (*ino, *t)));
+    let made = device.drive.nodes().filter(|(row, _)| row.pending.has(Pending::CREATE));
+    let made = made.filter(|(row, _)| row.parent != Ino::NONE).map(|(row, _)| (row.ino, row.id));
+    let made = made.collect();
+    Asked::Barrier(Promised { tokens: tokens.collect(), made })
 }
 
 fn create(user: &mut User, random: &mut Random, dir: Ino) -> (Request, Asked) {
@@ -413,7 +450,7 @@ fn read(
     let len = 1 + random.below(FILE_MAX) as u64;
     user.busy.insert(ino);
     let request = Request::Read { ino, handle, offset, len: len as u32 };
-    Some((request, Asked::Read { ino, offset, len }))
+    Some((request, Asked::Read { ino, handle, offset, len }))
 }
 
 fn copy(user: &mut User, random: &mut Random) -> Option<(Request, Asked)> {

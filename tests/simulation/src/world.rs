@@ -1,7 +1,7 @@
 //! The world: devices, the store, and chance.
 
 use crate::device::{Device, InFlight};
-use crate::oracle;
+use crate::oracle::{self, Oracle};
 use crate::random::Random;
 use crate::store::Store;
 use crate::workload::{Asked, User, act, ask, listen};
@@ -164,12 +164,14 @@ impl World {
     /// Answers, invariants, hints.
     fn after(&mut self, number: usize) -> Result<(), String> {
         let device = &mut self.devices[number];
-        listen(device, &mut self.users[number])?;
+        let user = &mut self.users[number];
+        listen(device, user)?;
+        Oracle::Barrier.judge(oracle::barrier(device, user, &self.store))?;
         device.drive.check().map_err(|what| format!("device {number}: {what}"))?;
         let head = self.store.head();
         if head != self.head {
             self.head = head;
-            self.store.check().map_err(|what| format!("rev {}: {what}", head.0))?;
+            Oracle::ValidTree.judge(self.store.check())?;
             for device in &mut self.devices {
                 if device.online {
                     device.flights.push(InFlight::Hint(head));
@@ -215,7 +217,8 @@ impl World {
             }
         }
         let device = self.devices.iter().find(|device| !is_settled(device, self.store.head()));
-        Err(format!("the world does not come to rest: {:?}", device.map(describe)))
+        let what = format!("the world does not come to rest: {:?}", device.map(describe));
+        Err(Oracle::Termination.broken(what))
     }
 
     fn close_files(&mut self, number: usize) {
@@ -238,18 +241,10 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<(), String> {
-        self.store.check()?;
+        Oracle::ValidTree.judge(self.store.check())?;
+        Oracle::ValidTree.judge(oracle::links_hold(&self.store))?;
         for number in 0..self.devices.len() {
-            oracle::at_rest(&self.devices[number])?;
-            oracle::nothing_lost(&self.users[number], &self.store, number)?;
-            let tree = self.walk(number)?;
-            let shown = tree.iter().map(|(path, attr)| (path.clone(), oracle::seen(attr)));
-            oracle::converged(&shown.collect(), &self.store, &self.devices[number])?;
-            self.read_everything(number, &tree)?;
-            let alone = self.devices.len() == 1 && !self.users[number].undid;
-            oracle::conflict_names(tree.keys(), alone)?;
-            self.report.twins += self.devices[number].twins;
-            oracle::bounded(&self.devices[number], self.devices[number].quota())?;
+            self.judge_device(number)?;
         }
         let marked = |device: &Device| {
             device.drive.nodes().filter(|(row, _)| row.is_conflict_copy()).count() as u64
@@ -267,6 +262,26 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn judge_device(&mut self, number: usize) -> Result<(), String> {
+        let store = &mut self.store;
+        let (device, user) = (&mut self.devices[number], &self.users[number]);
+        let quiet = oracle::is_quiet(device, store, &mut self.random);
+        Oracle::Termination.judge(quiet)?;
+        Oracle::Convergence.judge(oracle::at_rest(device))?;
+        Oracle::NothingLost.judge(oracle::nothing_lost(user, store, number))?;
+        Oracle::OneVersionPerHandle.judge(oracle::one_version(user.histories(), store))?;
+        let tree = self.walk(number)?;
+        let shown = tree.iter().map(|(path, attr)| (path.clone(), oracle::seen(attr)));
+        let device = &self.devices[number];
+        Oracle::Convergence.judge(oracle::converged(&shown.collect(), &self.store, device))?;
+        self.read_everything(number, &tree)?;
+        let device = &self.devices[number];
+        let alone = self.devices.len() == 1 && !self.users[number].undid;
+        Oracle::ConflictNames.judge(oracle::conflict_names(tree.keys(), alone))?;
+        self.report.twins += device.twins;
+        Oracle::Bounds.judge(oracle::bounded(device, device.quota()))
     }
 
     /// The whole tree of a device, through the ordinary door.

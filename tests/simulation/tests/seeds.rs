@@ -11,7 +11,8 @@ fn env(name: &str, default: u64) -> u64 {
 }
 
 /// Worlds that once broke a promise: seed and steps.
-const FOUND: [(u64, usize); 18] = [
+const FOUND: [(u64, usize); 19] = [
+    (687, 127),
     (1_087, 207),
     (6_510, 190),
     (9_967, 127),
@@ -42,7 +43,7 @@ fn found_seeds_stay_found() {
 }
 
 /// The same with hard links.
-const FOUND_WITH_LINKS: [(u64, usize); 2] = [(6_654, 174), (10_040, 200)];
+const FOUND_WITH_LINKS: [(u64, usize); 3] = [(637, 237), (6_654, 174), (10_040, 200)];
 
 #[test]
 fn found_seeds_with_hard_links_stay_found() {
@@ -54,7 +55,8 @@ fn found_seeds_with_hard_links_stay_found() {
 }
 
 /// The same with saves, equal contents and decisions: seed, steps, hard links.
-const FOUND_WITH_SAVES: [(u64, usize, bool); 2] = [(11_825, 225, false), (12_478, 238, true)];
+const FOUND_WITH_SAVES: [(u64, usize, bool); 4] =
+    [(567, 167, false), (11_825, 225, false), (12_478, 238, true), (219_768, 168, true)];
 
 #[test]
 fn found_seeds_with_saves_stay_found() {

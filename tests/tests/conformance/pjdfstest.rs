@@ -1,7 +1,7 @@
 //! `pjdfstest`: what POSIX says of system calls on files.
 
 use crate::suite;
-use meshdrive_tests::{TIDY, UserPlace, World, is_root, skip, tool};
+use meshdrive_tests::{TIDY, UserPlace, World, copy_program, is_root, skip, tool};
 use std::{fs, path::Path, process::Command};
 
 /// What may fail, with a reason: `root NAME: reason` or `user NAME: reason` a line.
@@ -61,7 +61,7 @@ fn mount_of_an_ordinary_user() {
     let test = "conformance::mount_of_an_ordinary_user";
     let Some(program) = suite(test, "pjdfstest") else { return };
     let Some(place) = UserPlace::new(test) else { return };
-    fs::copy(program, place.path("pjdfstest")).unwrap();
+    copy_program(program, place.path("pjdfstest"));
     fs::write(place.path("settings"), SETTINGS).unwrap();
     let dir = place.path("").display().to_string();
     let script = format!(

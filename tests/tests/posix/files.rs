@@ -1,6 +1,6 @@
 //! Open files: flags, holes, mappings, files without a name, room.
 
-use meshdrive_tests::{World, content, wait_until};
+use meshdrive_tests::{World, content, copy_program, wait_until};
 use rustix::{
     fs::{Mode, OFlags, SeekFrom, fstat, open, seek, statvfs},
     io::{Errno, pread, pwrite, write},
@@ -153,7 +153,7 @@ fn a_shared_mapping_is_the_file() {
 fn a_program_that_runs_is_not_written() {
     let Some(world) = World::mounted("posix::a_program_that_runs_is_not_written") else { return };
     let program = world.a.path("program");
-    fs::copy("/bin/sleep", &program).unwrap();
+    copy_program("/bin/sleep", &program);
     let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
     let size = fs::metadata(&program).unwrap().len();
     let flags = [OFlags::WRONLY, OFlags::RDWR, OFlags::RDONLY | OFlags::TRUNC];

@@ -2,7 +2,7 @@
 
 use super::{Asked, User, ask, put_unseen, write_at};
 use crate::device::Device;
-use fs_core::{FsError, HandleId, Ino, OpenFlags, Response, Ticket, Via};
+use fs_core::{FsError, HandleId, Ino, OpenFlags, Pending, Response, Ticket, Via};
 
 /// Whether the node is in the tree, as far as memory tells (files with local bytes always are).
 pub(super) fn is_placed(device: &Device, ino: Ino) -> bool {
@@ -40,6 +40,25 @@ pub(super) fn judge_read(
     }
     let (number, ino) = (device.number, ino.0);
     Err(format!("device {number}: inode {ino} read {start}..{end}: not what was written"))
+}
+
+/// Reads of a file that is not changed here must all be of one version.
+fn remember_read(
+    device: &Device,
+    user: &mut User,
+    (ino, handle, offset, len): (Ino, HandleId, u64, u64),
+    result: &Result<Response, FsError>,
+) {
+    let Some(history) = user.reading.get_mut(&handle) else { return };
+    let local = Pending::CREATE.with(Pending::CONTENT);
+    history.mixed |= device.drive.nodes().any(|(row, content)| {
+        let changed = row.pending.has(local)
+            || content.is_some_and(|content| content.blind || !content.dirty.is_empty());
+        row.ino == ino && changed
+    });
+    if let Ok(Response::Data(bytes)) = result {
+        history.reads.push((offset, len, bytes.clone()));
+    }
 }
 
 /// The copy has what this user knows of the source.
@@ -136,10 +155,12 @@ fn judge(
             }
         }
         (Asked::Copy { from, to, len }, result) => judge_copy(user, from, to, len, &result),
-        (Asked::Read { ino, offset, len }, result) => {
+        (Asked::Read { ino, handle, offset, len }, result) => {
             user.busy.remove(&ino);
+            remember_read(device, user, (ino, handle, offset, len), &result);
             judge_read(device, user, (ino, offset, len), result)?;
         }
+        (Asked::Barrier(promised), Ok(_)) => user.promised.push(promised),
         (Asked::Remove, _) => {
             // What was removed here on purpose need not be kept.
             let mut tokens = std::mem::take(&mut user.tokens);
