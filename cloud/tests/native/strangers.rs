@@ -193,6 +193,7 @@ async fn another_drive_is_not_taken_for_ours() {
         head: 1,
         used_bytes: 0,
         quota_bytes: None,
+        common: None,
     };
     let error = connect(&world, Stranger::with("200 OK", CBOR, &encode(&drive)).await).await;
     assert_eq!(error.kind, CloudErrorKind::Corrupt, "{error}");

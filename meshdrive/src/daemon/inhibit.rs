@@ -89,8 +89,6 @@ impl Drop for Inhibitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
     /// A stand-in that notes when it began and when its input ended.
     fn stand_in(folder: &Path) -> Inhibitor {
         let (program, log) = (folder.join("inhibit"), folder.join("log"));
@@ -98,8 +96,13 @@ mod tests {
             "#!/bin/sh\necho \"began $1\" >> '{0}'\ncat\necho ended >> '{0}'\n",
             log.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a descriptor of ours that is open for writing may be inherited by
+        // what another test starts meanwhile (ETXTBSY).
+        let written = Command::new("/bin/sh")
+            .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &script])
+            .arg(&program)
+            .status();
+        assert!(written.unwrap().success());
         Inhibitor { program: Some(program.into()), held: None, since: None }
     }
 

@@ -60,7 +60,9 @@ async fn a_copied_database_begins_a_new_life_before_anybody_asks() {
 #[tokio::test]
 async fn a_database_that_was_copied_over_is_found_by_what_a_device_knows() {
     let (store, device, before) = gone_on().await;
-    let restore = |dir: &Path| drop(fs::copy(dir.join("copy.db"), dir.join("store.db")).unwrap());
+    let restore = |dir: &Path| {
+        fs::copy(dir.join("copy.db"), dir.join("store.db")).unwrap();
+    };
     let store = store.restart_with(|_| {}, restore).await;
     let device = Device { base: store.base.clone(), ..device };
     assert_eq!(asked(&device, before.epoch, 2).await.epoch, before.epoch, "nobody knows it yet");

@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
     let options = ClientOptions::default();
     let mut followers = Vec::new();
     for device in 1..devices {
-        let code = cloud::invite(&owner, &options).await?.to_string();
+        let code = cloud::invite(&owner, &options).await?.reveal();
         let name = format!("device {device}");
         let joined = cloud::join(&owner.server, &code, &name, &options).await?;
         followers.push(Arc::new(NativeStore::new(joined, options.clone())?));
