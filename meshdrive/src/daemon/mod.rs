@@ -32,8 +32,8 @@ use crate::{
 };
 use desk::Desk;
 use drive::{Drive, Link};
-use engine::{Engine, EngineConfig};
-use fuse_linux::{Mount, MountConfig, MountError};
+use engine::{Engine, EngineConfig, Port};
+use fuse_linux::{Kept, Mount, MountConfig, MountError};
 use keeper::Start;
 use pace::Pace;
 use protocol::keeper::AGAIN;
@@ -198,17 +198,7 @@ fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, S
     let port = engine.port();
     let Start { mut keeper, kept } = start;
     let again = kept.is_some();
-    let (mount, record) = match kept {
-        Some(kept) => {
-            let mount = Mount::again(&mount_config(plan), port.clone(), kept);
-            (mount.map_err(mount_failure)?, Record(None))
-        }
-        None => {
-            let record = record_mount(plan)?;
-            let mount = Mount::new(&mount_config(plan), port.clone()).map_err(mount_failure)?;
-            (mount, record)
-        }
-    };
+    let (mount, record) = show(plan, &port, kept)?;
     engine.attach(mount.driver());
     if !again {
         first_answer(mount.path())?;
@@ -237,6 +227,18 @@ fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, S
     };
     record.keep();
     Ok((Arc::new(drive), socket))
+}
+
+/// Mounts the drive, or goes on with the mount that another daemon has served.
+fn show(plan: &Plan, port: &Port, kept: Option<Kept>) -> Outcome<(Mount, Record)> {
+    let (config, port) = (mount_config(plan), port.clone());
+    if let Some(kept) = kept {
+        let mount = Mount::again(&config, port, kept).map_err(mount_failure)?;
+        return Ok((mount, Record(None)));
+    }
+    let record = record_mount(plan)?;
+    let mount = Mount::new(&config, port).map_err(mount_failure)?;
+    Ok((mount, record))
 }
 
 fn mount_config(plan: &Plan) -> MountConfig {
