@@ -21,7 +21,7 @@ impl Native {
     }
 
     pub(crate) async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
-        let asked = format!("{}?epoch={}&known={}", self.path, known.epoch, known.applied.0);
+        let asked = format!("{}?epoch={}&known={}", self.path, known.epoch, known.newest.0);
         let fresh = known.epoch == 0;
         self.describe(if fresh { self.path.clone() } else { asked }).await
     }

@@ -169,6 +169,8 @@ pub struct Status {
     pub head: Rev,
     /// The whole tree is in the replica.
     pub complete: bool,
+    /// It is not known what the store has: nothing is sent until that is found out.
+    pub unsure: bool,
     /// Nodes with unsent changes, and the unsent bytes among them.
     pub pending_nodes: u64,
     pub pending_bytes: u64,

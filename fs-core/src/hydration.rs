@@ -362,19 +362,20 @@ impl Drive {
         roomy && used + len.div_ceil(4096) * 4096 <= self.limits.cache_bytes
     }
 
-    /// Clean, not pinned, nothing under way.
+    /// Clean, in the store as far as is known, not pinned, nothing under way.
     pub(crate) fn can_evict(&self, ino: Ino) -> bool {
-        self.tree.get(ino).is_some_and(|inode| {
-            let clean = inode.content.as_ref().is_some_and(|content| {
-                content.dirty.is_empty() && content.base_rev.0 != 0 && !content.blind
-            });
-            clean
+        !self.inbox.is_in_doubt()
+            && self.tree.get(ino).is_some_and(|inode| {
+                let clean = inode.content.as_ref().is_some_and(|content| {
+                    content.dirty.is_empty() && content.base_rev.0 != 0 && !content.blind
+                });
+                clean
                 && inode.passed == 0 // whoever reads past us would find holes
                 && inode.busy.is_empty()
                 && !inode.row.pending.has(crate::Pending::CONTENT)
                 && !self.uploads.is_sending(ino)
                 && !self.tree.is_pinned(ino)
-        })
+            })
     }
 
     /// Drops all local bytes of a file for which `can_evict` holds. Returns how many.

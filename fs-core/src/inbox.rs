@@ -43,6 +43,8 @@ impl News {
 pub(crate) struct Inbox {
     /// The feed has been applied up to here.
     pub(crate) applied: Rev,
+    /// The newest commit that the store has spoken of; unlike `head` never a guess.
+    newest: Rev,
     pub(crate) head: Rev,
     pub(crate) epoch: u64,
     pub(crate) complete: bool,
@@ -75,6 +77,7 @@ impl Inbox {
     pub(crate) fn new(applied: Rev, epoch: u64, complete: bool) -> Inbox {
         Inbox {
             applied,
+            newest: applied,
             head: applied,
             epoch,
             complete,
@@ -129,6 +132,9 @@ impl Inbox {
 
     /// News of the log waits; what is queued of it came from another position.
     pub(crate) fn begin_reconcile(&mut self, reconcile: Reconcile) {
+        if !reconcile.is_same_store() {
+            self.graves.clear(); // their revs are of a past that is gone
+        }
         self.news.clear();
         self.loaded = false;
         self.frozen = false;
@@ -141,8 +147,18 @@ impl Inbox {
     pub(crate) fn end_reconcile(&mut self) -> Option<Reconcile> {
         let done = self.reconcile.take()?;
         self.trouble.clear();
-        self.head = Rev(0);
+        (self.head, self.newest) = (Rev(0), Rev(0));
         Some(done)
+    }
+
+    /// Bytes that are clean here may be missing in the store.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.frozen || self.is_restored()
+    }
+
+    /// The store was restored from a backup, and what it lacks is being found out.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.reconcile.as_ref().is_some_and(|reconcile| !reconcile.is_same_store())
     }
 
     /// The number of a new run of pages; `None`: they are on their way already.
@@ -167,6 +183,7 @@ impl Inbox {
 
     pub(crate) fn heard(&mut self, head: Rev) {
         self.head = self.head.max(head);
+        self.newest = self.newest.max(head);
     }
 
     /// Something was refused: the feed must know why.
@@ -211,7 +228,7 @@ impl Drive {
             self.inbox.connecting = true;
             self.inbox.attempt += 1;
             self.inbox.next_try = None;
-            let known = Known { epoch: self.inbox.epoch, applied: self.inbox.applied };
+            let known = Known { epoch: self.inbox.epoch, newest: self.inbox.newest };
             self.cloud(Work::Connect(self.inbox.attempt), Cloud::Connect(known));
         }
     }
@@ -491,7 +508,9 @@ impl Drive {
             return;
         }
         self.merge_listing(&page.nodes);
-        self.mark_seen(&page.nodes);
+        if dir.is_none() {
+            self.mark_seen(&page.nodes);
+        }
         self.wake_targets(&page.nodes);
         match (dir, &page.next) {
             (None, Some(after)) => {

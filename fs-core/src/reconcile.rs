@@ -10,7 +10,7 @@ use crate::jobs::Work;
 use crate::merge::{is_limbo, origin_of};
 use crate::{
     Change, Cloud, ContentRow, DriveInfo, FsError, Ino, Kind, Name, NodeId, NodeRow, Pending,
-    Range, Ranges, RemoteNode, Rev,
+    Range, Ranges, RemoteNode, Rev, Ticket,
 };
 use alloc::{
     boxed::Box,
@@ -24,6 +24,9 @@ use alloc::{
 const LOOKS: usize = 4_096;
 /// Operations behind from which on the tree may be shorter than the log.
 const LONG_LOG: u64 = 100_000;
+/// Stands for a lost version that bytes are missing of. No store ever gives it, while the rev that it had
+/// comes to stand for another version in the restored one.
+const NOWHERE: Rev = Rev(i64::MAX as u64);
 const LOST: &str = "the store lost it when it was restored from a backup, and not all of its bytes are \
     here: another device that has them sends them";
 
@@ -43,13 +46,16 @@ pub(crate) struct Reconcile {
     /// while pages come.
     walk: Option<Vec<(Ino, bool)>>,
     loading: Option<Ino>,
+    /// Who waits until everything below a folder is in the store: what that is comes out at the end.
+    waiting: Vec<(Ticket, Ino)>,
     resent: u64,
     lost: u64,
     removed: u64,
 }
 
 impl Reconcile {
-    fn is_same_store(&self) -> bool {
+    /// Only the log was too short, or too long: the store has all that it ever had.
+    pub(crate) fn is_same_store(&self) -> bool {
         self.common == Rev(u64::MAX)
     }
 
@@ -68,15 +74,12 @@ impl Drive {
     /// The store is not in the state that was last seen.
     pub(crate) fn another_state(&mut self, info: &DriveInfo) {
         match info.common {
-            // Everything that is known here is from before the backup.
-            Some(common) if common >= self.inbox.applied && info.head >= self.inbox.applied => {
-                self.inbox.epoch = info.epoch;
-                self.commit(Change::Cursor { rev: self.inbox.applied, epoch: info.epoch });
-            }
+            // Also when all that was applied here is from before the backup: commits of this device may
+            // have been accepted beyond that.
             Some(common) => {
                 self.note(format!(
-                    "the cloud store was restored from a backup: it has this device's past up to \
-                     commit {}, this device knows {}; what it lacks is sent again",
+                    "the cloud store was moved or restored from a backup: it has this device's past up \
+                     to commit {}, this device knows {}; what it lacks is sent again",
                     common.0, self.inbox.applied.0
                 ));
                 self.reconcile(common, (info.epoch, info.head));
@@ -102,6 +105,7 @@ impl Drive {
     }
 
     fn reconcile(&mut self, common: Rev, (epoch, head): (u64, Rev)) {
+        let waiting = self.inbox.reconcile.take().map(|before| before.waiting);
         self.inbox.begin_reconcile(Reconcile {
             common,
             epoch,
@@ -110,6 +114,7 @@ impl Drive {
             fresh: BTreeSet::new(),
             walk: None,
             loading: None,
+            waiting: waiting.unwrap_or_default(),
             resent: 0,
             lost: 0,
             removed: 0,
@@ -117,6 +122,9 @@ impl Drive {
         if common != Rev(u64::MAX) {
             // Their preconditions speak of a past that is gone: what is pending is sent anew.
             self.drop_flights();
+            for ino in self.tree.pending().clone() {
+                self.leave_past(ino, common);
+            }
         }
         self.take_snapshot();
     }
@@ -225,24 +233,35 @@ impl Drive {
         (!reconcile.is_same_store() && !reconcile.seen.contains(&id)).then_some(reconcile.common)
     }
 
+    /// A pending file may be a change of a lost version, or a copy of one of another file.
+    fn leave_past(&mut self, ino: Ino, common: Rev) {
+        let content = self.tree.get(ino).and_then(|inode| inode.content.as_deref());
+        if content.is_some_and(|content| content.base_rev > common) {
+            self.make_dirty(ino);
+        }
+    }
+
     fn has_dirty(&self, ino: Ino) -> bool {
         let content = self.tree.get(ino).and_then(|inode| inode.content.as_deref());
         content.is_some_and(|content| !content.dirty.is_empty() || content.blind)
     }
 
     /// All bytes of a file are to be sent, as its version is gone from the store; false if not all of
-    /// them are here.
+    /// them are here: those that are not are nowhere.
     fn make_dirty(&mut self, ino: Ino) -> bool {
-        let Some(inode) = self.tree.get(ino) else { return false };
-        let size = inode.row.size;
-        if !inode.is_file() || !inode.absent(Range::new(0, size)).is_empty() {
+        let Some(inode) = self.tree.get(ino).filter(|inode| inode.is_file()) else { return false };
+        let is_whole = inode.absent(Range::new(0, inode.row.size)).is_empty();
+        let content = inode.content.as_deref().cloned();
+        let mut content = match content {
+            Some(content) => content,
+            None if is_whole => ContentRow { ino, ..ContentRow::default() },
+            None => return false,
+        };
+        if !is_whole {
+            content.base_rev = NOWHERE;
+            self.commit(Change::PutContent(Box::new(content)));
             return false;
         }
-        let mut content = inode
-            .content
-            .as_deref()
-            .cloned()
-            .unwrap_or(ContentRow { ino, ..ContentRow::default() });
         let valid = core::mem::replace(&mut content.valid, Ranges::new());
         valid.iter().for_each(|range| content.dirty.insert(range));
         content.base_id = NodeId::default();
@@ -337,8 +356,16 @@ impl Drive {
         if is_known || row.gone || row.pending.has(Pending::CREATE) || ino == Ino::ROOT {
             return;
         }
-        let common = reconcile.common;
+        let (common, head) = (reconcile.common, reconcile.head);
+        // A commit of this device came through after the pages were asked for: the log tells of it.
+        let is_newer = row.meta_rev > head || row.content_rev > head;
+        if reconcile.is_same_store() && is_newer {
+            return;
+        }
         let was_lost = row.meta_rev > common || row.meta_rev == Rev(0) || row.content_rev > common;
+        if !was_lost && row.pending.has(Pending::RESTORE) {
+            return; // known to be in the trash there, and wanted back
+        }
         if was_lost && !row.pending.has(Pending::TRASH) {
             self.make_again(row);
         } else {
@@ -424,12 +451,37 @@ impl Drive {
         self.wake_listings();
         self.uploads_online();
         self.note(account(&done));
+        for (ticket, root) in done.waiting {
+            self.barrier(ticket, root);
+        }
+    }
+
+    /// A node was moved here: the look at the tree may have passed its new place already.
+    pub(crate) fn look_also(&mut self, ino: Ino) {
+        let walk = self.inbox.reconcile.as_mut().and_then(|reconcile| reconcile.walk.as_mut());
+        if let Some(walk) = walk {
+            walk.insert(0, (ino, false));
+        }
+    }
+
+    /// Lets `ticket` wait until it is known what the store lacks. Says whether that is not known.
+    pub(crate) fn waits_for_reconcile(&mut self, ticket: Ticket, root: Ino) -> bool {
+        if let Some(reconcile) = &mut self.inbox.reconcile {
+            reconcile.waiting.push((ticket, root));
+            return true;
+        }
+        false
     }
 
     /// Nothing is sent or applied until a person has looked.
     pub(crate) fn freeze(&mut self, why: &str) {
         self.inbox.freeze(why.to_string());
         self.note(why);
+        let waiting =
+            self.inbox.reconcile.as_mut().map(|going| core::mem::take(&mut going.waiting));
+        for (ticket, _) in waiting.into_iter().flatten() {
+            self.reply(ticket, Err(FsError::Io));
+        }
     }
 }
 

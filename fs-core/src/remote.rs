@@ -13,7 +13,7 @@ pub struct DriveInfo {
     /// `None`: no quota.
     pub quota_bytes: Option<u64>,
     /// Where `epoch` is not the one that was known, or `head` is below what was applied: up to this rev
-    /// the drive is the one that was known. `None`: the store does not know that epoch.
+    /// the drive is the one that was known. `None`: the store cannot say.
     pub common: Option<Rev>,
 }
 
@@ -22,7 +22,8 @@ pub struct DriveInfo {
 pub struct Known {
     /// 0: nothing yet.
     pub epoch: u64,
-    pub applied: Rev,
+    /// The newest commit of it that the store has spoken of.
+    pub newest: Rev,
 }
 
 /// One immutable version of a file's content.

@@ -3,7 +3,7 @@
 
 use crate::drive::Drive;
 use crate::uploads::Barrier;
-use crate::{Answer, Ino, Mono, Pending, Response, Ticket};
+use crate::{Answer, FsError, Ino, Mono, Pending, Response, Ticket};
 use alloc::{collections::BTreeSet, vec::Vec};
 
 /// A settle window doubles while a file keeps being rewritten, this many times at most.
@@ -92,13 +92,18 @@ impl Drive {
 
     /// Answers `ticket` when everything pending below `root` now is in the cloud.
     pub(crate) fn barrier(&mut self, ticket: Ticket, root: Ino) {
+        if self.waits_for_reconcile(ticket, root) {
+            return;
+        }
         let below = |ino: &&Ino| {
             let placeless = self.tree.get(**ino).is_some_and(|inode| inode.row.parent == Ino::NONE);
             placeless || self.tree.is_below(**ino, root)
         };
         let waiting: BTreeSet<Ino> = self.tree.pending().iter().filter(below).copied().collect();
         if waiting.is_empty() {
-            self.reply(ticket, Ok(Response::Answer(Answer::Done)));
+            let is_known = !self.inbox.is_frozen();
+            let answer = is_known.then_some(Response::Answer(Answer::Done));
+            self.reply(ticket, answer.ok_or(FsError::Io));
             return;
         }
         for ino in &waiting {

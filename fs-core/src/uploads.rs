@@ -528,6 +528,9 @@ impl Drive {
     /// Whether it arrived is unknown: the same request goes out again until there is an answer.
     fn resend_later(&mut self, flight: Flight, why: &str) {
         self.uploads.resend.push_front(flight);
+        if self.inbox.is_restored() {
+            self.drop_flights(); // it spoke of a past that is gone
+        }
         self.round_failed(&CloudError::new(CloudErrorKind::Retry, why));
     }
 

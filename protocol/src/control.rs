@@ -218,6 +218,9 @@ pub struct DriveStatus {
     pub head_rev: u64,
     /// The whole tree is known here.
     pub complete: bool,
+    /// It is not known what the store has; `trouble` says why.
+    #[serde(default)]
+    pub unsure: bool,
     pub pending_nodes: u64,
     /// `pending_nodes` by kind, where it is known.
     pub pending_files: Option<u64>,

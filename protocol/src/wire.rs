@@ -78,7 +78,7 @@ pub struct Drive {
     pub used_bytes: u64,
     pub quota_bytes: Option<u64>,
     /// To `GET /v1/drives/{d}?epoch=&known=` with another epoch than this: up to which rev the drive is
-    /// the one of that epoch. Absent when there was no such epoch.
+    /// the one of that epoch; 0 when nothing is known of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common: Option<u64>,
 }

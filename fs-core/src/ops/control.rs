@@ -39,7 +39,9 @@ impl Drive {
                 self.barrier(ticket, root);
                 return Ok(None);
             }
-            Command::Drained => Answer::Drained(self.tree.pending().is_empty()),
+            Command::Drained => {
+                Answer::Drained(self.tree.pending().is_empty() && !self.inbox.is_frozen())
+            }
             Command::Identify(path) => {
                 let ino = self.resolve(path)?;
                 let row = &self.node(ino)?.row;
@@ -116,6 +118,7 @@ impl Drive {
             applied: self.inbox.applied,
             head: self.inbox.head,
             complete: self.inbox.complete,
+            unsure: self.inbox.is_frozen(),
             pending_nodes: pending.len() as u64,
             pending_bytes: pending
                 .iter()

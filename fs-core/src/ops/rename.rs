@@ -66,5 +66,6 @@ impl Drive {
         row.name = name.clone();
         row.attrs.ctime = wall;
         self.put(row);
+        self.look_also(ino);
     }
 }

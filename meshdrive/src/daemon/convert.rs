@@ -48,6 +48,7 @@ pub(super) fn status(status: &fs_core::Status) -> DriveStatus {
         applied_rev: status.applied.0,
         head_rev: status.head.0,
         complete: status.complete,
+        unsure: status.unsure,
         pending_nodes: status.pending_nodes,
         pending_bytes: status.pending_bytes,
         sending_nodes: status.sending_nodes,

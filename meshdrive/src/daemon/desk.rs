@@ -139,7 +139,7 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
 async fn unmount(drive: &Arc<Drive>, ask: Unmount) -> Result<Reply, Refusal> {
     let _one = drive.unmounting.lock().await;
     let before = status(drive).await?;
-    if before.pending_nodes > 0 && !ask.keep_pending {
+    if (before.pending_nodes > 0 || before.unsure) && !ask.keep_pending {
         return Err(unsent(drive, &before));
     }
     detach(drive).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Whether nothing on this device is missing in the cloud.
 pub(crate) fn all_in_cloud(status: &DriveStatus) -> bool {
-    status.pending_nodes == 0 && status.attention == 0
+    status.pending_nodes == 0 && status.attention == 0 && !status.unsure
 }
 
 /// The sentence, with its full stop.
@@ -51,6 +51,10 @@ pub(crate) fn left(status: &DriveStatus) -> String {
 }
 
 fn unsent(status: &DriveStatus) -> String {
+    if status.unsure {
+        let why = text::path(&protocol::control::PathText::Text(status.trouble.clone()));
+        return format!("It is not known whether everything is in the cloud: {why}");
+    }
     if status.pending_nodes == 0 && status.attention > 0 {
         return "Everything else is in the cloud".into();
     }
@@ -189,6 +193,9 @@ mod tests {
         assert!(all_in_cloud(&quiet()));
         assert!(!all_in_cloud(&busy()));
         assert!(!all_in_cloud(&DriveStatus { attention: 1, ..quiet() }));
+        let unsure = DriveStatus { unsure: true, trouble: "looking".into(), ..quiet() };
+        assert!(!all_in_cloud(&unsure));
+        assert!(of_drive(&unsure).contains("not known") && of_drive(&unsure).contains("looking"));
         assert!(all_in_cloud(&DriveStatus { online: false, ..quiet() }));
     }
 }

@@ -11,7 +11,7 @@ use protocol::wire;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
 
-/// Lives that are remembered: devices that have not been seen for longer are told nothing of theirs.
+/// Lives that are remembered: devices that have not been seen for longer compare everything.
 const REMEMBERED: i64 = 256;
 
 /// Looks whether the database is the file that it was when it was last opened.
@@ -31,16 +31,15 @@ pub(super) fn at_start(conn: &Connection, file: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What a copy of a file has different, also one that keeps its times: its number and its birth.
+/// What a copy of a file has different, also one that keeps its times: its birth, or its number where
+/// the file system knows no birth. (Some give files new numbers whenever they are mounted.)
 #[cfg(unix)]
 fn identity(file: &Path) -> Option<i64> {
     let meta = std::fs::metadata(file).ok()?;
     let born = meta.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    let born = born.map_or(0, |since| since.as_nanos() as u64);
-    let number = std::os::unix::fs::MetadataExt::ino(&meta);
-    let hash = blake3::hash([number.to_le_bytes(), born.to_le_bytes()].as_flattened());
-    let (first, _) = hash.as_bytes().split_first_chunk()?;
-    Some(i64::from_le_bytes(*first))
+    let number = || std::os::unix::fs::MetadataExt::ino(&meta);
+    let what = born.map_or_else(number, |since| since.as_nanos() as u64);
+    Some(what.cast_signed())
 }
 
 #[cfg(not(unix))]
@@ -70,16 +69,16 @@ pub(crate) fn went_back(drive: &wire::Drive, epoch: u64, known: u64) -> bool {
     epoch == drive.epoch && known > drive.head
 }
 
-/// Up to which rev the drive is the one that a device of life `epoch` knows; `None`: there was no such
-/// life.
-pub(crate) fn common(conn: &Connection, drive: i64, epoch: u64) -> Result<Option<u64>, Problem> {
+/// Up to which rev the drive is the one that a device of life `epoch` knows. Nothing is known of a life
+/// that began from another backup, or very long ago: 0.
+pub(crate) fn common(conn: &Connection, drive: i64, epoch: u64) -> Result<u64, Problem> {
     let life: Option<i64> = conn
         .prepare_cached("SELECT num FROM life WHERE epoch = ?")?
         .query_row([to_sql(epoch)], |row| row.get(0))
         .optional()?;
-    let Some(life) = life else { return Ok(None) };
+    let Some(life) = life else { return Ok(0) };
     let sql = "SELECT coalesce((SELECT min(head) FROM life_start WHERE drive = ?1 AND life > ?2), \
                (SELECT head FROM drive WHERE num = ?1))";
     let head: i64 = conn.prepare_cached(sql)?.query_row((drive, life), |row| row.get(0))?;
-    Ok(Some(head.cast_unsigned()))
+    Ok(head.cast_unsigned())
 }

@@ -123,7 +123,7 @@ pub(super) async fn describe(
     }
     if epoch != drive.epoch {
         let common = move |conn: &Connection| lives::common(conn, device.drive, epoch);
-        drive.common = app.db.read(common).await?;
+        drive.common = Some(app.db.read(common).await?);
     }
     Ok(form.encode(&drive))
 }

@@ -215,7 +215,7 @@ impl Device {
         let offline = || CloudError::new(CloudErrorKind::Offline, "simulated: not reachable");
         let lost = lost_before || lost_after;
         match effect {
-            Cloud::Connect(_) => Outcome::Connected(if lost {
+            Cloud::Connect(known) => Outcome::Connected(if lost {
                 Err(offline())
             } else {
                 Ok(DriveInfo {
@@ -223,7 +223,7 @@ impl Device {
                     head: store.head(),
                     used_bytes: 0,
                     quota_bytes: None,
-                    common: store.common,
+                    common: store.common(known.epoch),
                 })
             }),
             Cloud::Children { dir, after } => Outcome::Page(if lost {

@@ -17,6 +17,8 @@ mod pair;
 #[cfg(test)]
 mod restored;
 #[cfg(test)]
+mod restored_random;
+#[cfg(test)]
 mod scenarios;
 
 pub use world::{Config, Failure, Report, run};

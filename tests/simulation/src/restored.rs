@@ -37,8 +37,7 @@ fn restore(pair: &mut Pair, backup: &Store) {
         pair.rest(number);
     }
     pair.store = backup.clone();
-    pair.store.epoch = 8;
-    pair.store.common = Some(backup.head());
+    pair.store.come_back(8);
 }
 
 #[test]

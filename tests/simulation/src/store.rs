@@ -33,8 +33,8 @@ pub(crate) struct Store {
     /// Why nothing is taken at present.
     pub(crate) refuse: Option<CloudErrorKind>,
     pub(crate) epoch: u64,
-    /// Where it was restored from a backup, as it tells devices of another epoch.
-    pub(crate) common: Option<Rev>,
+    /// Its lives before this one and where the next one began; `None`: it tells nobody.
+    pub(crate) lives: Option<Vec<(u64, Rev)>>,
     log_from: Rev,
     /// Files that some device gave out for unseen writes, or that had a further name there.
     pub(crate) wanted: BTreeSet<NodeId>,
@@ -57,7 +57,7 @@ impl Store {
             broken: None,
             refuse: None,
             epoch: 7,
-            common: None,
+            lives: None,
             log_from: Rev(0),
             wanted: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -66,6 +66,22 @@ impl Store {
 
     pub(crate) fn head(&self) -> Rev {
         Rev(self.log.len() as u64)
+    }
+
+    /// A new life begins, as it does when this is what a backup had.
+    #[cfg(test)]
+    pub(crate) fn come_back(&mut self, epoch: u64) {
+        let head = self.head();
+        self.lives.get_or_insert_default().push((self.epoch, head));
+        self.epoch = epoch;
+    }
+
+    /// Up to where it is the store that a device of another epoch knows.
+    pub(crate) fn common(&self, epoch: u64) -> Option<Rev> {
+        let lives = self.lives.as_ref()?;
+        let known = lives.iter().position(|(life, _)| *life == epoch);
+        let ends = known.map(|known| lives[known..].iter().map(|(_, end)| *end));
+        (epoch != self.epoch).then(|| ends.and_then(Iterator::min).unwrap_or(Rev(0)))
     }
 
     /// The node as a device sees it: with the mtime that counts.
@@ -243,7 +259,7 @@ impl Store {
             broken: None,
             refuse: None,
             epoch: self.epoch,
-            common: self.common,
+            lives: self.lives.clone(),
             log_from: self.log_from,
             wanted: BTreeSet::new(),
             hidden: BTreeSet::new(),
