@@ -46,6 +46,8 @@ pub(crate) struct Reconcile {
     /// while pages come.
     walk: Option<Vec<(Ino, bool)>>,
     loading: Option<Ino>,
+    /// Nodes without a place that the walk has taken up.
+    placeless: BTreeSet<Ino>,
     /// Who waits until everything below a folder is in the store: what that is comes out at the end.
     waiting: Vec<(Ticket, Ino)>,
     resent: u64,
@@ -114,6 +116,7 @@ impl Drive {
             fresh: BTreeSet::new(),
             walk: None,
             loading: None,
+            placeless: BTreeSet::new(),
             waiting: waiting.unwrap_or_default(),
             resent: 0,
             lost: 0,
@@ -291,8 +294,11 @@ impl Drive {
             if reconcile.loading.is_some() {
                 return;
             }
-            let Some((ino, after)) = walk.pop() else { return self.finish_reconcile() };
-            self.look(ino, after);
+            match walk.pop() {
+                Some((ino, after)) => self.look(ino, after),
+                None if self.walk_placeless() => {}
+                None => return self.finish_reconcile(),
+            }
         }
         self.inbox.go_on(self.now);
     }
@@ -430,19 +436,22 @@ impl Drive {
         self.invalidate(crate::Stale::Attrs(home));
     }
 
-    fn finish_reconcile(&mut self) {
-        // Without a place: lifted out of the way, or in limbo since before.
-        let placeless = self.tree.inodes().filter(|inode| inode.row.parent == Ino::NONE);
+    /// What has no place is not below the root: it was lifted out of the way (changed here or not), or is
+    /// in limbo since before. What only has open handles has no origin. Says whether there was more.
+    fn walk_placeless(&mut self) -> bool {
+        let is_placeless = |row: &NodeRow| {
+            row.parent == Ino::NONE && (row.origin.is_some() || row.pending.has(Pending::TRASH))
+        };
+        let placeless = self.tree.inodes().filter(|inode| is_placeless(&inode.row));
         let placeless: Vec<Ino> = placeless.map(|inode| inode.row.ino).collect();
-        for ino in placeless {
-            let waits = self
-                .tree
-                .get(ino)
-                .is_some_and(|inode| is_limbo(&inode.row) || inode.row.pending.has(Pending::TRASH));
-            if waits {
-                self.judge(ino);
-            }
-        }
+        let Some(reconcile) = &mut self.inbox.reconcile else { return false };
+        let Some(walk) = &mut reconcile.walk else { return false };
+        let new = placeless.into_iter().filter(|ino| reconcile.placeless.insert(*ino));
+        walk.extend(new.map(|ino| (ino, false)));
+        !walk.is_empty()
+    }
+
+    fn finish_reconcile(&mut self) {
         let Some(done) = self.inbox.end_reconcile() else { return };
         self.inbox.epoch = done.epoch;
         self.inbox.complete = true;

@@ -71,7 +71,11 @@ impl Run {
                 let online = self.random.chance(50);
                 self.pair.set_online(device, online);
             }
-            1 | 2 => self.pair.rest(device),
+            1 => _ = self.pair.go_on(device, 500),
+            2 => {
+                let steps = self.random.below(40);
+                self.pair.go_on(device, steps);
+            }
             3 => self.pair.meet(),
             4 => self.make_folder(device),
             5 => self.remove(device),
@@ -167,7 +171,7 @@ impl Run {
     fn restore(&mut self, backup: &Store, epoch: u64) {
         for device in [REMOTE, LOCAL] {
             self.pair.set_online(device, false);
-            self.pair.rest(device);
+            self.pair.go_on(device, 500);
         }
         self.lost = std::mem::replace(&mut self.pair.store, backup.clone());
         self.pair.store.come_back(epoch);
@@ -228,6 +232,7 @@ fn existing_ino(existing: &Option<(Ino, (Ino, Name))>) -> Ino {
 }
 
 fn run(seed: u64) {
+    eprintln!("seed {seed}");
     let mut run = Run::new(seed);
     let before = run.random.below(25);
     (0..before).for_each(|_| run.work());
