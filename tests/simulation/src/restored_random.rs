@@ -12,7 +12,7 @@ use fs_core::{
 use std::collections::{BTreeMap, BTreeSet};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 3_000;
 
 struct Run {
     pair: Pair,
@@ -210,9 +210,26 @@ impl Run {
         self.promised.retain(|bytes| here.contains(bytes) || kept.contains(bytes));
     }
 
+    /// Every folder's rows come to memory, where a crash had left them out.
+    fn load(&mut self, device: usize) {
+        let mut known = BTreeSet::new();
+        loop {
+            let folders = [vec![Ino::ROOT], self.shown(device, Kind::Dir)].concat();
+            let new: Vec<Ino> = folders.into_iter().filter(|ino| known.insert(*ino)).collect();
+            if new.is_empty() {
+                return;
+            }
+            for parent in new {
+                let name = Name::new(b"not there").expect("legal");
+                let _ = self.pair.ask(device, Request::Lookup { parent, name });
+            }
+        }
+    }
+
     fn judge(&mut self, seed: u64) {
         self.pair.meet();
         self.pair.meet();
+        [REMOTE, LOCAL].into_iter().for_each(|device| self.load(device));
         let versions = self.pair.store.versions.values();
         let found: BTreeSet<&Vec<u8>> = versions.map(|version| &version.bytes).collect();
         for bytes in &self.promised {
@@ -221,8 +238,12 @@ impl Run {
         }
         for device in [REMOTE, LOCAL] {
             let status = self.pair.status(device);
-            assert!(!status.unsure && status.trouble.is_empty(), "seed {seed}: {status:?}");
+            assert!(!status.unsure, "seed {seed}: {status:?}");
             assert!(status.applied == self.pair.store.head(), "seed {seed}: {status:?}");
+        }
+        // What no device has wholly stays in sight where a part of it is.
+        if self.pair.status(REMOTE).attention + self.pair.status(LOCAL).attention == 0 {
+            self.pair.agreed();
         }
     }
 }
