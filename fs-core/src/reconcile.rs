@@ -218,12 +218,12 @@ impl Drive {
     /// Whoever stands here where the store has another node, and is from the past that is gone, makes
     /// way whatever its rev.
     fn free_place(&mut self, remote: &RemoteNode) {
-        let Some(common) = self.doubtful(remote.id) else { return };
         let Some(dir) = self.tree.by_id(remote.parent).map(|inode| inode.row.ino) else { return };
         let Some(there) = self.tree.child(dir, &remote.name).map(|inode| inode.row.clone()) else {
             return;
         };
-        if there.id != remote.id && there.meta_rev > common {
+        let is_past = self.doubtful(there.id).is_some_and(|common| there.meta_rev > common);
+        if there.id != remote.id && is_past {
             let mut row = there;
             row.meta_rev = Rev(0);
             self.commit(Change::PutNode(Box::new(row)));
