@@ -244,6 +244,18 @@ impl Drive {
         }
     }
 
+    /// Whether bytes of a file are nowhere, so that it cannot be sent. What was missing may have been
+    /// written anew since, or cut off.
+    pub(crate) fn lacks_lost_bytes(&mut self, ino: Ino) -> bool {
+        let content = self.tree.get(ino).and_then(|inode| inode.content.as_deref());
+        let is_of_lost = content.is_some_and(|content| content.base_rev == NOWHERE);
+        if is_of_lost && !self.make_dirty(ino) {
+            self.needs_attention(ino, LOST);
+            return true;
+        }
+        false
+    }
+
     fn has_dirty(&self, ino: Ino) -> bool {
         let content = self.tree.get(ino).and_then(|inode| inode.content.as_deref());
         content.is_some_and(|content| !content.dirty.is_empty() || content.blind)

@@ -319,6 +319,10 @@ impl Drive {
                 self.settled(ino);
                 continue;
             }
+            if self.lacks_lost_bytes(ino) {
+                continue;
+            }
+            let Some(inode) = self.tree.get(ino) else { continue };
             let unsent = inode.content.as_ref().map_or(0, |content| content.dirty.bytes());
             if self.is_held(ino) {
                 self.uploads.lay_aside(ino);
