@@ -266,12 +266,13 @@ impl Drive {
     fn make_dirty(&mut self, ino: Ino) -> bool {
         let Some(inode) = self.tree.get(ino).filter(|inode| inode.is_file()) else { return false };
         let is_whole = inode.absent(Range::new(0, inode.row.size)).is_empty();
-        let content = inode.content.as_deref().cloned();
-        let mut content = match content {
-            Some(content) => content,
-            None if is_whole => ContentRow { ino, ..ContentRow::default() },
-            None => return false,
+        let nothing = || ContentRow {
+            ino,
+            base_id: inode.row.id,
+            base_len: inode.row.size,
+            ..ContentRow::default()
         };
+        let mut content = inode.content.as_deref().cloned().unwrap_or_else(nothing);
         if !is_whole {
             content.base_rev = NOWHERE;
             self.commit(Change::PutContent(Box::new(content)));

@@ -3,7 +3,7 @@
 
 use crate::pair::{LOCAL, Pair, REMOTE, Seen, tree};
 use crate::store::Store;
-use fs_core::Rev;
+use fs_core::{Command, OpenFlags, Request, Response, Rev};
 
 const DEVICES: [usize; 2] = [REMOTE, LOCAL];
 
@@ -147,6 +147,17 @@ fn what_is_not_here_waits_for_a_device_that_has_it() {
     pair.rest(LOCAL);
     assert!(pair.find(LOCAL, "far").is_some(), "it is still shown");
     assert_eq!(pair.status(LOCAL).attention, 1);
+    let head = pair.store.head();
+    assert!(pair.command(LOCAL, Command::Sync(Vec::new())).is_err(), "it is not in the store");
+    pair.rest(LOCAL);
+    assert_eq!(pair.store.head(), head, "nothing was made up in its place");
+    let ino = pair.find(LOCAL, "far").expect("is there");
+    let flags = OpenFlags { read: true, ..OpenFlags::default() };
+    let opened = pair.ask(LOCAL, Request::Open { ino, flags });
+    let Ok(Response::Opened { handle, .. }) = opened else { panic!("{opened:?}") };
+    let read = pair.ask(LOCAL, Request::Read { ino, handle, offset: 0, len: 4 });
+    assert!(read.is_err(), "{read:?}");
+    assert_eq!(pair.ask(LOCAL, Request::Release { ino, handle }), Ok(Response::Done));
     pair.meet();
     let whole = tree(&[("far", "only on the other device")]);
     assert_eq!(pair.agreed()["far"], whole["far"]);
