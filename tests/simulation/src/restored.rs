@@ -3,7 +3,7 @@
 
 use crate::pair::{LOCAL, Pair, REMOTE, Seen, tree};
 use crate::store::Store;
-use fs_core::{Command, OpenFlags, Request, Response, Rev};
+use fs_core::{Answer, Command, OpenFlags, Request, Response, Rev};
 
 const DEVICES: [usize; 2] = [REMOTE, LOCAL];
 
@@ -185,4 +185,44 @@ fn a_log_that_is_too_short_is_skipped() {
     assert!(!seen.contains_key("d/same") && !seen.contains_key("d/moved"));
     assert!(seen.contains_key("moved"));
     assert!(pair.notes().contains("whole tree"), "{}", pair.notes());
+}
+
+/// What is clean here may be all that is left of it: it stays until the store is known to have it, and
+/// nobody is told before that it does.
+#[test]
+fn nothing_is_let_go_before_it_is_known_what_the_store_lacks() {
+    let (mut pair, backup) = drive();
+    go_on(&mut pair);
+    restore(&mut pair, &backup);
+    pair.set_online(LOCAL, true);
+    pair.until(LOCAL, |status| status.unsure);
+    assert_eq!(pair.command(LOCAL, Command::Evict(Vec::new())), Ok(Answer::Freed(0)));
+    assert_eq!(pair.command(LOCAL, Command::Drained), Ok(Answer::Drained(false)));
+    assert_eq!(pair.command(LOCAL, Command::Sync(Vec::new())), Ok(Answer::Done));
+    assert!(pair.store.live().any(|node| node.name.as_bytes() == b"mine"));
+    assert!(!pair.status(LOCAL).unsure);
+    assert_ne!(pair.command(LOCAL, Command::Evict(Vec::new())), Ok(Answer::Freed(0)));
+}
+
+/// Removed there and kept here, but not sent yet: that no page has it is no news.
+#[test]
+fn what_was_kept_outlives_a_log_that_is_too_short() {
+    let (mut pair, _) = drive();
+    pair.set_online(LOCAL, false);
+    pair.mv(LOCAL, "d/moved", "kept");
+    pair.remove(REMOTE, "d/moved");
+    pair.rest(REMOTE);
+    assert_eq!(pair.command(LOCAL, Command::Pause(true)), Ok(Answer::Done));
+    pair.set_online(LOCAL, true);
+    pair.rest(LOCAL);
+    pair.set_online(LOCAL, false);
+    pair.save(REMOTE, "more", b"new");
+    pair.rest(REMOTE);
+    pair.store.forget_log(pair.store.head());
+    pair.set_online(LOCAL, true);
+    pair.rest(LOCAL);
+    assert!(pair.find(LOCAL, "more").is_some() && pair.find(LOCAL, "kept").is_some());
+    assert_eq!(pair.command(LOCAL, Command::Pause(false)), Ok(Answer::Done));
+    pair.meet();
+    assert!(pair.agreed().contains_key("kept"));
 }
