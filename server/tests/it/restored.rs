@@ -39,6 +39,24 @@ async fn a_restart_is_the_same_life() {
     assert_eq!(asked(&device, before.epoch, 3).await, before);
 }
 
+/// Makes the database what the release before had.
+fn back_to_schema_2(dir: &Path) {
+    let db = rusqlite::Connection::open(dir.join("store.db")).unwrap();
+    let sql = "DROP TABLE life_start; DROP TABLE life; ALTER TABLE store DROP COLUMN identity; \
+               PRAGMA user_version = 2";
+    db.execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_the_release_before_goes_on_as_it_was() {
+    let (store, device, before) = gone_on().await;
+    let store = store.restart_with(|_| {}, back_to_schema_2).await;
+    let device = Device { base: store.base.clone(), ..device };
+    assert_eq!(asked(&device, before.epoch, 3).await, before);
+    let lost = asked(&device, before.epoch, 4).await;
+    assert_eq!(lost.common, Some(3), "the life before is known by its epoch");
+}
+
 #[tokio::test]
 async fn a_copied_database_begins_a_new_life_before_anybody_asks() {
     let (store, device, before) = gone_on().await;
