@@ -18,7 +18,7 @@ mod tests;
 pub(crate) use replay::{Damage, Replay, replay};
 
 use crate::queue::{Batch, Queue};
-use crate::reserve::Reserve;
+use crate::reserve::{Reserve, is_full};
 use crate::small::{Part, Small, Unwritten};
 use crate::{Error, codec, locked, platform};
 use std::collections::VecDeque;
@@ -174,7 +174,7 @@ impl Journal {
             batch.bytes.store((tail.buffer.len() - before) as u64, Ordering::Release);
         }
         let bytes = (tail.buffer.len() - start) as u64;
-        tail.flush(|file, data, at| reserve.spend(|| platform::write_at(file, data, at)))?;
+        tail.flush(|file, data, at| reserve.spend(is_full, || platform::write_at(file, data, at)))?;
         Ok(bytes)
     }
 

@@ -54,11 +54,15 @@ impl Reserve {
 
     /// Gives the blocks back. Returns whether there were any: then it is worth trying again.
     pub(crate) fn release(&self) -> bool {
-        if self.released.swap(true, Ordering::AcqRel) {
+        // Held to the end: whoever asks meanwhile goes on when the blocks are free.
+        let mut tried = locked(&self.tried);
+        if self.is_released() {
             return false;
         }
-        *locked(&self.tried) = Some(Instant::now());
-        match std::fs::remove_file(&self.path) {
+        *tried = Some(Instant::now());
+        let removed = std::fs::remove_file(&self.path);
+        self.released.store(true, Ordering::Release);
+        match removed {
             Ok(()) => {
                 tracing::warn!(
                     bytes = self.bytes,
@@ -73,10 +77,16 @@ impl Reserve {
         }
     }
 
-    /// Runs `write`; when the disk is full, releases the reserve and runs it once more.
-    pub(crate) fn spend<T>(&self, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    /// Runs `write`; when the disk is full, releases the reserve and runs it once more. Also when
+    /// another thread released it meanwhile: `write` may have come before that.
+    pub(crate) fn spend<T, E>(
+        &self,
+        is_full: impl FnOnce(&E) -> bool,
+        mut write: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let was_there = !self.is_released();
         match write() {
-            Err(error) if is_full(&error) && self.release() => write(),
+            Err(error) if is_full(&error) && (self.release() || was_there) => write(),
             result => result,
         }
     }
@@ -118,4 +128,43 @@ impl Reserve {
 
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> io::Error {
+        ErrorKind::StorageFull.into()
+    }
+
+    #[test]
+    fn who_was_overtaken_in_releasing_tries_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::new(dir.path().join("reserve"), 4096);
+        assert!(!reserve.is_released());
+        let mut tries = 0;
+        let written = reserve.spend(is_full, || {
+            tries += 1;
+            // Another thread gives it back after this write failed.
+            if reserve.release() { Err(full()) } else { Ok(()) }
+        });
+        written.unwrap();
+        assert_eq!(tries, 2);
+        reserve.spend(is_full, || Err::<(), _>(full())).unwrap_err();
+    }
+
+    #[test]
+    fn who_asks_while_it_is_released_waits_for_the_room() {
+        for _ in 0..200 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("reserve");
+            let reserve = Reserve::new(path.clone(), 4096);
+            let write = || if path.exists() { Err(full()) } else { Ok(()) };
+            std::thread::scope(|scope| {
+                let all = [(); 3].map(|()| scope.spawn(|| reserve.spend(is_full, write)));
+                all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+            });
+        }
+    }
 }

@@ -85,6 +85,10 @@ pub trait LocalStore: Send + Sync + 'static {
 }
 
 impl Error {
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Error::Full(_))
+    }
+
     /// The same error for one more caller.
     pub(crate) fn again(&self) -> Error {
         match self {

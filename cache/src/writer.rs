@@ -39,9 +39,10 @@ impl Mover {
     pub(crate) fn run(self) {
         let small = &self.shared.journal.small;
         while small.wait_for_work() {
-            match self.shared.content.move_some() {
+            let moved =
+                self.shared.reserve.spend(Error::is_full, || self.shared.content.move_some());
+            match moved {
                 Ok(_) => {}
-                Err(Error::Full(_)) if self.shared.reserve.release() => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot move small writes to their files; trying again");
                     std::thread::sleep(RETRY);
@@ -82,16 +83,16 @@ impl Keeper {
 
     /// Applies a group, again and again until it works; false when the store is closed before.
     fn apply(&mut self, group: &[Arc<Batch>]) -> bool {
+        let shared = Arc::clone(&self.shared);
         loop {
-            match self.try_apply(group) {
+            match shared.reserve.spend(Error::is_full, || self.try_apply(group)) {
                 Ok(()) => {
-                    self.shared.queue.applied(group);
+                    shared.queue.applied(group);
                     return true;
                 }
-                Err(Error::Full(_)) if self.shared.reserve.release() => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot write the index; trying again");
-                    if !self.shared.queue.pause(error, RETRY) {
+                    if !shared.queue.pause(error, RETRY) {
                         return false;
                     }
                 }

@@ -1,4 +1,5 @@
 mod cold;
+mod listing;
 mod parts;
 mod runs;
 mod stores;

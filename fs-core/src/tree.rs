@@ -61,6 +61,9 @@ pub(crate) struct Inode {
     pub(crate) old_pages: bool,
     /// Of a directory: a listing that the kernel keeps is still right.
     pub(crate) listing_known: bool,
+    /// Of a directory: reads of files in it since their attributes were listed. After each the kernel
+    /// doubts the time of access, and asks before it shows the file's attributes again.
+    pub(crate) doubts: u32,
 }
 
 impl Inode {
@@ -86,6 +89,7 @@ impl Inode {
             haunted: false,
             old_pages: false,
             listing_known: false,
+            doubts: 0,
         }
     }
 

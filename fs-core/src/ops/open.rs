@@ -50,6 +50,9 @@ impl Drive {
         if flags.read && !flags.write {
             self.note_reader(ino, id);
         }
+        if route == Route::Read {
+            self.doubt(ino);
+        }
         id
     }
 

@@ -5,6 +5,7 @@
 use super::Flow;
 use crate::drive::Drive;
 use crate::faults::{Halt, Need, Step};
+use crate::tree::Inode;
 use crate::{DirEntry, FsError, HandleId, Ino, Kind, Name, OpenFlags, Response, Via};
 use alloc::vec::Vec;
 
@@ -12,6 +13,9 @@ use alloc::vec::Vec;
 const DOTS: [&[u8]; 2] = [b".", b".."];
 /// The position after an entry is its inode number and this much: no inode that has a name is 0 or 1.
 const AFTER: u64 = 1;
+/// The kernel lists a directory anew when it doubts the attributes of one child in so many: asked for
+/// one by one they cost some twenty times as much.
+const DOUBTED_PART: usize = 16;
 
 impl Drive {
     pub(super) fn opendir(&mut self, ino: Ino) -> Step<Flow> {
@@ -19,7 +23,7 @@ impl Drive {
             return Err(FsError::NotDirectory.into());
         }
         let keep_cache = self.tree.get_mut(ino).is_some_and(|dir| {
-            let known = dir.listing_known;
+            let known = dir.listing_known && !is_doubted(dir);
             // From here on the kernel reads a listing that is right, unless somebody who has opened the
             // directory before is still taking in an older one.
             dir.listing_known |= !dir.is_held();
@@ -39,6 +43,9 @@ impl Drive {
     ) -> Step<Flow> {
         self.snapshot_listing(ino, handle, cookie == 0)?;
         if plus {
+            if let Some(dir) = self.tree.get_mut(ino).filter(|_| cookie == 0) {
+                dir.doubts = 0;
+            }
             self.listing(ino)?; // all entries in memory: one that is missing now is really gone
         }
         let parent = self.node(ino)?.row.parent;
@@ -63,7 +70,7 @@ impl Drive {
                 continue; // the kernel would take it for an entry that is there now
             }
             if plus {
-                entry.attr = self.tree.get(entry.ino).map(crate::tree::Inode::attr);
+                entry.attr = self.tree.get(entry.ino).map(Inode::attr);
                 if entry.attr.is_none_or(|attr| attr.nlink == 0) && position >= DOTS.len() {
                     continue; // removed since the listing was taken
                 }
@@ -84,6 +91,14 @@ impl Drive {
         match lacking {
             Some(id) if entries.is_empty() => Err(Halt::Fault(Need::Targets(ino, id))),
             _ => Ok(Some(Response::Entries(entries))),
+        }
+    }
+
+    /// The kernel reads a file of its own accord, and doubts its attributes from then on.
+    pub(crate) fn doubt(&mut self, ino: Ino) {
+        let parent = self.tree.get(ino).map(|inode| inode.row.parent);
+        if let Some(dir) = parent.and_then(|parent| self.tree.get_mut(parent)) {
+            dir.doubts = dir.doubts.saturating_add(1);
         }
     }
 
@@ -151,4 +166,8 @@ impl Drive {
         }
         Ok(())
     }
+}
+
+fn is_doubted(dir: &Inode) -> bool {
+    dir.doubts as usize * DOUBTED_PART > dir.children.len()
 }

@@ -18,6 +18,10 @@ const HEAPS: libc::c_int = 2;
 /// buffer that it has seen.
 #[cfg(target_env = "gnu")]
 const OWN_PAGES: libc::c_int = 1280 << 10;
+/// Free bytes at the end of a heap that are kept there. By default 128 KiB, so that the buffer of each large
+/// read or write was given back after it, and the next one paid for fresh pages.
+#[cfg(target_env = "gnu")]
+const KEPT_AT_END: libc::c_int = 8 << 20;
 
 /// Looks after the heap for as long as the process runs. To be called before other threads are started.
 pub(super) fn watch() {
@@ -39,6 +43,7 @@ fn settle() {
     let done = unsafe {
         libc::mallopt(libc::M_ARENA_MAX, HEAPS) == 1
             && libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES) == 1
+            && libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_AT_END) == 1
     };
     if !done {
         tracing::debug!("the allocator did not take its limits");
