@@ -8,12 +8,15 @@ mod config;
 mod daemon;
 mod dirs;
 mod drives;
+#[cfg(unix)]
 mod export;
 mod failure;
 mod mounts;
 mod render;
 mod store;
+#[cfg(unix)]
 mod supervisor;
+mod system;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -1,11 +1,10 @@
 //! A mounted drive as the daemon holds it.
 
-use super::keeper::Keeper;
+use super::{driver::Mount, keeper::Keeper};
 use crate::dirs::Label;
 use cache::LocalStore;
 use cloud::CloudStore;
 use engine::{Engine, Port};
-use fuse_linux::Mount;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
