@@ -301,6 +301,15 @@ impl LocalStore for DiskStore {
 }
 
 impl DiskStore {
+    /// A number that stays while inode numbers mean what they mean: a new index has another one.
+    ///
+    /// # Errors
+    /// `Io` when the index cannot be read.
+    pub fn replica(&self) -> Result<u64, Error> {
+        let read = self.shared.readers.replica();
+        read.map_err(|error| Error::sql(&self.shared.layout.index(), &error))
+    }
+
     fn check_closed(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) { Ok(()) } else { Err(self.dead()) }
     }

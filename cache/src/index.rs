@@ -56,8 +56,13 @@ pub(crate) fn open(path: &Path) -> Result<Connection, migrate::Error> {
     conn.pragma_update(None, "journal_mode", "wal")?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     migrate::run(&conn)?;
+    // A number of this index: another one means other inode numbers.
+    conn.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, random())", [REPLICA])?;
     Ok(conn)
 }
+
+/// The name of that number in `meta`.
+const REPLICA: &str = "replica";
 
 pub(crate) use migrate::Error as OpenError;
 

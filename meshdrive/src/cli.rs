@@ -4,7 +4,7 @@ use crate::commands;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
-const AFTER_HELP: &str = "\
+const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `status`: everything is in the cloud
   1  failed
@@ -12,17 +12,29 @@ Exit codes:
   3  changes are not yet in the cloud
   4  the cloud store cannot be reached; for `status`: and changes are not yet in the cloud
   5  the drive is not mounted
-  6  in use
+  6  in use";
 
+#[cfg(unix)]
+const FILES: &str = "\
 Files:
   $XDG_CONFIG_HOME/meshdrive/config.toml  configuration
   $XDG_CONFIG_HOME/meshdrive/drives/      keys of the drives of this device
   $XDG_STATE_HOME/meshdrive/NAME/         index, local contents, log
   $XDG_RUNTIME_DIR/meshdrive/NAME.sock    control socket";
+#[cfg(windows)]
+const FILES: &str = "\
+Files:
+  %LOCALAPPDATA%\\Meshdrive\\config\\config.toml  configuration
+  %LOCALAPPDATA%\\Meshdrive\\config\\drives\\      keys of the drives of this device
+  %LOCALAPPDATA%\\Meshdrive\\state\\NAME\\         index, local contents, log";
+
+fn after_help() -> String {
+    format!("{EXIT_CODES}\n\n{FILES}")
+}
 
 /// A full cloud store as a local drive
 #[derive(Debug, Parser)]
-#[command(name = "meshdrive", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "meshdrive", version, after_help = after_help(), max_term_width = 100)]
 pub(crate) struct Cli {
     /// Read this configuration file instead of the default one
     #[arg(long, global = true, value_name = "FILE", env = "MESHDRIVE_CONFIG")]
@@ -55,9 +67,17 @@ pub(crate) enum Verb {
     Mount(commands::mount::Args),
     /// Send what is unsent, unmount, and free the local space
     Unmount(commands::unmount::Args),
+    /// Rename a file or folder, also a folder that Explorer cannot rename
+    #[cfg(windows)]
+    Mv(commands::mv::Args),
+    /// Try out a mounted drive through plain file calls
+    #[cfg(windows)]
+    ProjfsSelftest(commands::selftest::Args),
     /// Start a new daemon; programs that use the drive only wait
+    #[cfg(unix)]
     Restart(commands::restart::Args),
     /// Let mounted drives go on with the program that is installed now
+    #[cfg(unix)]
     Upgrade(commands::restart::Args),
     /// Say whether everything is in the cloud
     Status(commands::status::Args),
@@ -102,6 +122,7 @@ pub(crate) enum Verb {
     /// Look for what is wrong and say what to do
     Doctor(commands::doctor::Args),
     /// Copy a whole drive to a plain folder
+    #[cfg(unix)]
     Export(commands::export::Args),
     /// Print the completions of a shell
     Completions(commands::manual::CompletionsArgs),

@@ -1,18 +1,20 @@
-//! Where Meshdrive keeps things: XDG directories, or everything below `MESHDRIVE_HOME`.
+//! Where Meshdrive keeps things: XDG directories, on Windows the local application data, or everything
+//! below `MESHDRIVE_HOME`.
 
-use crate::failure::{Attempt, Failure, Outcome};
+pub(crate) use crate::system::private_dir;
+use crate::{
+    failure::{Attempt, Failure, Outcome},
+    system,
+};
 use etcetera::BaseStrategy;
 use std::{
     fs,
     io::Write,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-/// Permission bits of what holds secrets or a control socket.
-const PRIVATE_DIR: u32 = 0o700;
-const PRIVATE_FILE: u32 = 0o600;
 /// Bytes of a Unix socket's path (Linux `sun_path` less its NUL).
+#[cfg(unix)]
 const SOCKET_PATH_MAX: usize = 107;
 
 /// Set for the daemons of a supervisor: the folder that its `mount` was started in, which is what relative
@@ -20,6 +22,7 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(crate) const STARTED_IN: &str = "MESHDRIVE_STARTED_IN";
 
 /// The folder that relative paths are relative to.
+#[cfg(unix)]
 pub(crate) fn working_directory() -> Outcome<PathBuf> {
     match std::env::var_os(STARTED_IN) {
         Some(folder) => Ok(folder.into()),
@@ -55,16 +58,28 @@ impl Dirs {
                 runtime: Some(home.join("run")),
             });
         }
-        let xdg = etcetera::base_strategy::Xdg::new().map_err(|error| {
+        Dirs::of_the_system().map_err(|error| {
             Failure::general(format!("cannot find the home directory: {error}"))
                 .hint("set HOME, or MESHDRIVE_HOME to keep everything in one directory")
-        })?;
+        })
+    }
+
+    #[cfg(unix)]
+    fn of_the_system() -> Result<Dirs, etcetera::HomeDirError> {
+        let xdg = etcetera::base_strategy::Xdg::new()?;
         let state = xdg.state_dir().unwrap_or_else(|| xdg.data_dir());
         Ok(Dirs {
             config: xdg.config_dir().join("meshdrive"),
             state: state.join("meshdrive"),
             runtime: xdg.runtime_dir().map(|dir| dir.join("meshdrive")),
         })
+    }
+
+    /// All of it on this computer: keys belong to a device, and must not roam with the user's profile.
+    #[cfg(windows)]
+    fn of_the_system() -> Result<Dirs, etcetera::HomeDirError> {
+        let local = etcetera::base_strategy::Windows::new()?.cache_dir().join("Meshdrive");
+        Ok(Dirs { config: local.join("config"), state: local.join("state"), runtime: None })
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {
@@ -101,6 +116,11 @@ impl Dirs {
         self.drive_state(label).join("supervisor.lock")
     }
 
+    /// Held while somebody starts a new daemon when this one ends, or while the only one there is runs.
+    pub(crate) fn successor_lock(&self, label: &Label) -> PathBuf {
+        if cfg!(unix) { self.supervisor_lock(label) } else { self.lock_file(label) }
+    }
+
     /// Why the supervisor gave the mount up, until it is mounted again.
     pub(crate) fn given_up(&self, label: &Label) -> PathBuf {
         self.drive_state(label).join("given-up")
@@ -112,8 +132,20 @@ impl Dirs {
         self.drive_state(label).join("mountpoint")
     }
 
+    /// The control pipe: its name tells apart the homes of one computer.
+    #[cfg(windows)]
+    pub(crate) fn socket(&self, label: &Label) -> PathBuf {
+        let home = self.state.to_string_lossy().to_lowercase();
+        // FNV-1a, 64 bits: the same for every version of the program.
+        let hash = home.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        PathBuf::from(format!(r"\\.\pipe\meshdrive-{hash:016x}-{label}"))
+    }
+
     /// The control socket. A path that is too long for a socket (or no runtime directory) moves it
     /// to the state directory.
+    #[cfg(unix)]
     pub(crate) fn socket(&self, label: &Label) -> PathBuf {
         if let Some(runtime) = &self.runtime {
             let path = runtime.join(format!("{label}.sock"));
@@ -161,32 +193,7 @@ impl std::str::FromStr for Label {
     }
 }
 
-/// Makes `dir` (and what is above it) with mode 0700 and checks that it is ours.
-pub(crate) fn private_dir(dir: &Path) -> Outcome {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(PRIVATE_DIR)
-        .create(dir)
-        .attempt(|| format!("cannot create the directory {}", dir.display()))?;
-    let meta = fs::metadata(dir).attempt(|| format!("cannot read {}", dir.display()))?;
-    let uid = rustix::process::geteuid().as_raw();
-    if meta.uid() != uid {
-        return Err(Failure::general(format!(
-            "{} belongs to user {}, not to user {uid} who runs this",
-            dir.display(),
-            meta.uid()
-        ))
-        .hint("run as that user, or set MESHDRIVE_HOME to a directory of your own"));
-    }
-    if meta.mode() & 0o077 != 0 {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(dir, fs::Permissions::from_mode(PRIVATE_DIR))
-            .attempt(|| format!("cannot make {} private", dir.display()))?;
-    }
-    Ok(())
-}
-
-/// Writes a file of mode 0600, replacing what was there in one step.
+/// Writes a file that only its owner may read, replacing what was there in one step.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
@@ -196,13 +203,10 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(PRIVATE_FILE)
-            .open(&temporary)?;
+        let mut file = system::private_file().write(true).create_new(true).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        drop(file);
         fs::rename(&temporary, path)
     };
     write().attempt(|| format!("cannot write {}", path.display()))
@@ -211,7 +215,6 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn labels_are_safe_file_names() {
@@ -223,6 +226,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn one_home_holds_everything() {
         let dirs = Dirs::new(Some(Path::new("/h"))).unwrap();
@@ -232,6 +236,22 @@ mod tests {
         assert_eq!(dirs.socket(&label), Path::new("/h/run/work.sock"));
     }
 
+    #[cfg(windows)]
+    #[test]
+    fn homes_have_control_pipes_of_their_own() {
+        let label: Label = "work".parse().unwrap();
+        let pipe = |home| Dirs::new(Some(Path::new(home))).unwrap().socket(&label);
+        assert_eq!(pipe("C:\\Home"), pipe("c:\\home"));
+        assert_ne!(pipe("C:\\home"), pipe("C:\\other"));
+        let name = pipe("C:\\home");
+        assert!(
+            name.to_str().unwrap().starts_with("\\\\.\\pipe\\meshdrive-"),
+            "{}",
+            name.display()
+        );
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a_long_home_keeps_the_socket_with_the_state() {
         let home = format!("/{}", "x".repeat(96));
@@ -240,8 +260,10 @@ mod tests {
         assert!(socket.ends_with("state/tax/control.sock"), "{}", socket.display());
     }
 
+    #[cfg(unix)]
     #[test]
     fn private_things_are_private() {
+        use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("a/b");
         private_dir(&dir).unwrap();

@@ -3,9 +3,9 @@
 use crate::{
     dirs::{Dirs, Label, private_dir},
     failure::{Attempt, Failure, Outcome},
-    mounts,
+    mounts, system,
 };
-use std::{fs, io::ErrorKind, os::unix::net::UnixStream};
+use std::{fs, io::ErrorKind};
 
 const EXTENSION: &str = ".credentials";
 
@@ -40,7 +40,7 @@ pub(crate) fn mounted(dirs: &Dirs) -> Outcome<Vec<Label>> {
 }
 
 pub(crate) fn is_running(dirs: &Dirs, label: &Label) -> bool {
-    UnixStream::connect(dirs.socket(label)).is_ok()
+    system::is_listening(&dirs.socket(label))
 }
 
 /// Refuses a name that is taken, before anything is created in the cloud under it.

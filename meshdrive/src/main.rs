@@ -8,13 +8,16 @@ mod config;
 mod daemon;
 mod dirs;
 mod drives;
+#[cfg(unix)]
 mod export;
 mod failure;
 mod hours;
 mod mounts;
 mod render;
 mod store;
+#[cfg(unix)]
 mod supervisor;
+mod system;
 
 use clap::Parser;
 use std::process::ExitCode;

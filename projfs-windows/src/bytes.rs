@@ -164,11 +164,11 @@ impl Tree {
         Ok(())
     }
 
-    /// Moves what is at `from` to `to`, in place of a file that is there.
+    /// Moves what is at `from` to `to`, with `replace` in place of a file that is there.
     ///
     /// # Errors
     /// Those of the core.
-    pub fn rename(&self, from: &Place, to: &Place) -> Result<(), FsError> {
+    pub fn rename(&self, from: &Place, to: &Place, replace: bool) -> Result<(), FsError> {
         let entry = self.entry(from)?.ok_or(FsError::NotFound)?;
         let source = self.dir(&from.parent().unwrap_or_default())?.ok_or(FsError::NotFound)?;
         let (target, mut name) = self.spot(to)?;
@@ -182,7 +182,7 @@ impl Tree {
         let request = Request::Rename {
             from: (source, entry.node.name),
             to: (target, name.clone()),
-            flags: RenameFlags::default(),
+            flags: RenameFlags { no_replace: !replace, exchange: false },
         };
         let renamed = self.port().call(request);
         self.forget_listing(source);

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -25,18 +25,24 @@ impl Token {
 
 /// All commands under way, by the number that ProjFS gave them.
 #[derive(Debug, Default)]
-pub struct Commands(Mutex<HashMap<i32, Token>>);
+pub struct Commands(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<i32, Token>,
+    closed: bool,
+}
 
 impl Commands {
     /// Notes a command before its work starts, so that a cancellation cannot come too early. `None`
-    /// at [`COMMANDS_MAX`].
+    /// at [`COMMANDS_MAX`], and after [`Commands::close`].
     pub fn begin(&self, id: i32) -> Option<Token> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= COMMANDS_MAX {
+        let mut state = self.lock();
+        if state.closed || state.open.len() >= COMMANDS_MAX {
             return None;
         }
         let token = Token::default();
-        open.insert(id, token.clone());
+        state.open.insert(id, token.clone());
         Some(token)
     }
 
@@ -44,7 +50,7 @@ impl Commands {
     /// cancelled.
     #[must_use]
     pub fn finish(&self, id: i32, token: &Token) -> bool {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = &mut self.lock().open;
         // The number may be in use again for another command by now.
         let own = open.get(&id).is_some_and(|found| Arc::ptr_eq(&found.0, &token.0));
         if own {
@@ -55,22 +61,26 @@ impl Commands {
 
     /// ProjFS no longer waits.
     pub fn cancel(&self, id: i32) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = open.remove(&id) {
+        if let Some(token) = self.lock().open.remove(&id) {
             token.0.store(true, Ordering::Release);
         }
     }
 
-    /// Takes back all that are under way and gives their numbers, to be completed as failed.
+    /// Takes back all that are under way and gives their numbers, to be completed as failed. None begins
+    /// from here on.
     #[must_use]
-    pub fn drain(&self) -> Vec<i32> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.drain()
-            .map(|(id, token)| {
-                token.0.store(true, Ordering::Release);
-                id
-            })
-            .collect()
+    pub fn close(&self) -> Vec<i32> {
+        let mut state = self.lock();
+        state.closed = true;
+        let taken = state.open.drain().map(|(id, token)| {
+            token.0.store(true, Ordering::Release);
+            id
+        });
+        taken.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,8 +113,8 @@ mod tests {
         let ids = 0..i32::try_from(COMMANDS_MAX).unwrap();
         let tokens: Vec<Token> = ids.map(|id| commands.begin(id).unwrap()).collect();
         assert!(commands.begin(-1).is_none());
-        assert_eq!(commands.drain().len(), COMMANDS_MAX);
+        assert_eq!(commands.close().len(), COMMANDS_MAX);
         assert!(tokens.iter().all(Token::is_cancelled));
-        assert!(commands.begin(-1).is_some());
+        assert!(commands.begin(-1).is_none(), "nobody would complete it");
     }
 }

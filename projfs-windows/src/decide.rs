@@ -86,6 +86,27 @@ pub enum Action {
     AdoptDir(Ino),
 }
 
+impl Action {
+    /// Whether anything in the core changes by it.
+    #[must_use]
+    pub fn changes_the_drive(self) -> bool {
+        match self {
+            Action::RemoveFromCore
+            | Action::Create
+            | Action::Push(_)
+            | Action::KeepBoth(_)
+            | Action::PushTimes(_)
+            | Action::MakeDir => true,
+            Action::Nothing
+            | Action::Forget
+            | Action::ClearTombstone
+            | Action::Project
+            | Action::Update(_)
+            | Action::AdoptDir(_) => false,
+        }
+    }
+}
+
 /// See the module.
 #[must_use]
 pub fn decide(disk: Disk, core: Core, known: Option<Known>) -> Action {

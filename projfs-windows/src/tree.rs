@@ -5,7 +5,7 @@
 
 use crate::{
     listing::{Entry, Listing, Node},
-    names::to_windows,
+    names::{from_windows, to_windows},
     path::Place,
 };
 use engine::Port;
@@ -18,6 +18,9 @@ use std::{
 
 /// How long a listing may be used. Changes drop it at once; this bounds what is not heard of.
 const LISTING_AGE_MAX: Duration = Duration::from_secs(1);
+/// How many times as long as it took to read may be added to that where nothing is decided by it: a large
+/// folder would be read again for every few of its names.
+const READ_TIMES: u32 = 10;
 /// Folders whose listings are kept.
 const LISTINGS_MAX: usize = 256;
 /// Bytes of names, and of what comes with each, that one request for entries gives.
@@ -30,6 +33,7 @@ const DEPTH_MAX: usize = 1_024;
 struct Kept {
     listing: Arc<Listing>,
     since: Instant,
+    took: Duration,
 }
 
 /// The tree of one drive. The core tells of changes only of nodes that it was told about, so one
@@ -62,6 +66,17 @@ impl Tree {
         Ok(self.listing(dir)?.find(place.name()).cloned())
     }
 
+    /// As [`Tree::entry`], of which only what is shown follows: it may be some seconds older in a large
+    /// folder, where no change was heard of.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn entry_to_show(&self, place: &Place) -> Result<Option<Entry>, FsError> {
+        let Some(parent) = place.parent() else { return Ok(None) };
+        let Some(dir) = self.dir(&parent)? else { return Ok(None) };
+        Ok(self.listing_with(dir, READ_TIMES)?.find(place.name()).cloned())
+    }
+
     /// The folder at `place`, if there is one.
     ///
     /// # Errors
@@ -77,13 +92,55 @@ impl Tree {
         Ok(Some(at))
     }
 
+    /// The node with a path in the drive's own names, joined by `/`; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of the core.
+    pub fn named(&self, path: &[u8]) -> Result<Option<Ino>, FsError> {
+        let mut at = Ino::ROOT;
+        for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+            let listing = self.listing(at)?;
+            let mut entries = listing.entries().iter();
+            match entries.find(|entry| entry.node.name.as_bytes() == part) {
+                Some(entry) => at = entry.node.attr.ino,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// The drive's own names on the way to `place`. Of what is not there, the names that it would get.
+    ///
+    /// # Errors
+    /// Those of the core; `Invalid` for a name that the drive cannot have.
+    pub fn own_names(&self, place: &Place) -> Result<Vec<Name>, FsError> {
+        let (mut names, mut dir) = (Vec::new(), Some(Ino::ROOT));
+        for shown in place.components() {
+            let found = match dir {
+                Some(dir) => self.listing(dir)?.find(shown).cloned(),
+                None => None,
+            };
+            let is_dir = found.as_ref().is_some_and(|entry| entry.node.attr.kind == Kind::Dir);
+            dir = found.as_ref().filter(|_| is_dir).map(|entry| entry.node.attr.ino);
+            names.push(match found {
+                Some(entry) => entry.node.name,
+                None => from_windows(shown)?,
+            });
+        }
+        Ok(names)
+    }
+
     /// All entries of a folder, as Windows is shown them.
     ///
     /// # Errors
     /// Those of the core.
     pub fn listing(&self, dir: Ino) -> Result<Arc<Listing>, FsError> {
+        self.listing_with(dir, 0)
+    }
+
+    fn listing_with(&self, dir: Ino, read_times: u32) -> Result<Arc<Listing>, FsError> {
         if let Some(kept) = lock(&self.kept).get(&dir)
-            && kept.since.elapsed() < LISTING_AGE_MAX
+            && kept.since.elapsed() < LISTING_AGE_MAX + kept.took * read_times
         {
             return Ok(Arc::clone(&kept.listing));
         }
@@ -95,7 +152,8 @@ impl Tree {
             kept.retain(|_, kept| kept.since.elapsed() < LISTING_AGE_MAX);
         }
         if kept.len() < LISTINGS_MAX {
-            kept.insert(dir, Kept { listing: Arc::clone(&listing), since });
+            let took = since.elapsed();
+            kept.insert(dir, Kept { listing: Arc::clone(&listing), since, took });
         }
         Ok(listing)
     }

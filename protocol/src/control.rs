@@ -94,6 +94,11 @@ pub enum Request {
     },
     /// What happened to a file or folder, newest first, at most 1,000 entries.
     Log(LogQuery),
+    /// Rename a file or folder. Only where programs cannot: on Windows, for folders that are projected.
+    Rename {
+        from: PathText,
+        to: PathText,
+    },
     Unmount(Unmount),
     /// Start a new daemon for the mount; answered before this one ends.
     Restart {

@@ -61,8 +61,8 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         minutes: u64,
     },
-    /// Lint and test what is for Windows: cross-compiled with MinGW, run under Wine (about 10 minutes the
-    /// first time, 3 afterwards)
+    /// Lint and test what is for Windows: cross-compiled with MinGW, run under Wine. Takes half an hour the
+    /// first time; `test` does the driver's part of it
     Windows,
     /// Check the rules of the house that no compiler checks
     Tidy,

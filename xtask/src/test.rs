@@ -38,7 +38,7 @@ fn steps(root: &Path, options: &Options, report: &mut Report) -> Result<()> {
     let quick = options.quick;
     raise_limits();
     if quick {
-        report.skip("tests on mounts, of the server and of whole programs: --quick");
+        report.skip("tests on mounts, of the server, of whole programs and for Windows: --quick");
     } else {
         packages::check(report, options.large_programs);
         #[cfg(target_os = "linux")]
@@ -73,7 +73,9 @@ fn steps(root: &Path, options: &Options, report: &mut Report) -> Result<()> {
     // and features as the tests, so that nothing is built twice.
     report
         .step("build", || report::run(cargo(root).args(["build", "--workspace", "--all-targets"])));
-    tests(root, report)
+    tests(root, report)?;
+    crate::windows::driver(root, report);
+    Ok(())
 }
 
 /// Everything that takes seconds. All of it runs, also after a failure.

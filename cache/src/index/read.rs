@@ -1,7 +1,9 @@
 //! Loads rows. Each load sees one state of the index.
 
 use super::rows::{NODE_COUNT, damaged};
-use super::{CONTENT_COLUMNS, NODE_COLUMNS, READER_CACHE_KIB, connect, signed, unsigned};
+use super::{
+    CONTENT_COLUMNS, NODE_COLUMNS, READER_CACHE_KIB, REPLICA, connect, get_meta, signed, unsigned,
+};
 use super::{content_row, node_row};
 use crate::{codec, locked};
 use fs_core::{ContentRow, Flight, Ino, Loaded, NodeId, NodeRow};
@@ -49,6 +51,11 @@ impl Readers {
             idle.push(conn);
         }
         result
+    }
+
+    /// The number of this index.
+    pub(crate) fn replica(&self) -> rusqlite::Result<u64> {
+        self.read(|conn| Ok(get_meta(conn, REPLICA)?.unwrap_or_default()))
     }
 
     pub(crate) fn load_dir(&self, dir: Ino) -> rusqlite::Result<Vec<Loaded>> {

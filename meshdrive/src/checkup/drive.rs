@@ -5,14 +5,13 @@ use crate::{
     client::Control,
     config::Config,
     dirs::{Dirs, Label},
-    drives, store,
+    drives, store, system,
 };
 use cloud::CloudStore;
 use fs_core::CloudErrorKind;
 use protocol::{PROTOCOL_VERSION, control::DriveStatus, wire::Info};
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -35,11 +34,9 @@ pub(crate) async fn all(dirs: &Dirs, config: &Config, label: &Label) -> Vec<Find
             return findings;
         }
     };
-    let mode = fs::metadata(&path).map_or(0, |meta| meta.permissions().mode() & 0o077);
-    findings.push(if mode == 0 {
-        Finding::ok(what, "can be read by you only")
-    } else {
-        Finding::fail(what, "can be read by others", format!("chmod 600 {}", path.display()))
+    findings.push(match system::open_to_others(&path) {
+        None => Finding::ok(what, "can be read by you only"),
+        Some(advice) => Finding::fail(what, "can be read by others", advice),
     });
     match info(config, &credentials.server).await {
         Ok(info) => {

@@ -1,6 +1,12 @@
 //! What `doctor` looks at: each check is one finding with what to do about it.
 
 pub(crate) mod drive;
+#[cfg(unix)]
+#[path = "fuse.rs"]
+mod driver;
+#[cfg(windows)]
+#[path = "projfs.rs"]
+mod driver;
 pub(crate) mod system;
 
 use serde::Serialize;

@@ -1,91 +1,22 @@
-//! The machine: FUSE, limits, directories, configuration, leftovers.
+//! The machine: what drives are mounted with, directories, configuration, leftovers.
 
-use super::Finding;
+use super::{Finding, driver};
 use crate::{
     config::Config,
     dirs::{Dirs, Label, private_dir},
-    failure::{Attempt, Outcome},
+    failure::Outcome,
     mounts,
     render::text,
+    system,
 };
-use std::{
-    fs::{self, File},
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
-
-const DEVICE: &str = "/dev/fuse";
-const FUSE_CONF: &str = "/etc/fuse.conf";
-/// Open files that a busy drive may need.
-const FILES_WANTED: u64 = 4_096;
+use std::{fs, path::Path};
 
 /// `floor`: bytes that stay free on the disk (`cache.floor`); below it nothing new is taken.
 pub(crate) fn all(dirs: &Dirs, floor: u64) -> Vec<Finding> {
-    let mut findings = vec![device(), helper(), allow_other(), descriptors()];
+    let mut findings = driver::all();
     findings.extend(state(dirs, floor));
     findings.extend(mounts(dirs));
     findings
-}
-
-fn device() -> Finding {
-    match File::options().read(true).write(true).open(DEVICE) {
-        Ok(_) => Finding::ok(DEVICE, "can be opened"),
-        Err(error) if error.kind() == ErrorKind::NotFound => Finding::fail(
-            DEVICE,
-            "is missing",
-            "load the kernel module with `modprobe fuse`; in a container, start it with `--device /dev/fuse`",
-        ),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Finding::fail(
-            DEVICE,
-            "permission denied",
-            "run as root, or let the administrator set its mode to 0666 as distributions do",
-        ),
-        Err(error) => Finding::fail(DEVICE, error.to_string(), "is the kernel module fuse loaded?"),
-    }
-}
-
-fn helper() -> Finding {
-    let root = rustix::process::geteuid().is_root();
-    match in_path("fusermount3") {
-        Some(path) => Finding::ok("fusermount3", path.display().to_string()),
-        None if root => Finding::ok("fusermount3", "is missing, but root does not need it"),
-        None => Finding::fail(
-            "fusermount3",
-            "is missing",
-            "install the package fuse3: users other than root mount with its help",
-        ),
-    }
-}
-
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
-}
-
-fn allow_other() -> Finding {
-    let what = "user_allow_other";
-    let text = fs::read_to_string(FUSE_CONF).unwrap_or_default();
-    if text.lines().any(|line| line.trim() == what) {
-        Finding::ok(what, format!("is set in {FUSE_CONF}"))
-    } else if rustix::process::geteuid().is_root() {
-        Finding::ok(what, "is not set, but root does not need it")
-    } else {
-        Finding::ok(what, format!("is not set in {FUSE_CONF}; only `--allow-other` needs it"))
-    }
-}
-
-fn descriptors() -> Finding {
-    let what = "open files";
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    match limit {
-        Some(limit) if limit < FILES_WANTED => Finding::warn(
-            what,
-            format!("at most {limit}"),
-            format!("raise the hard limit to {FILES_WANTED} or more (`ulimit -Hn`)"),
-        ),
-        Some(limit) => Finding::ok(what, format!("at most {limit}")),
-        None => Finding::ok(what, "no limit"),
-    }
 }
 
 fn state(dirs: &Dirs, floor: u64) -> Vec<Finding> {
@@ -96,7 +27,7 @@ fn state(dirs: &Dirs, floor: u64) -> Vec<Finding> {
             failure.hint.unwrap_or_else(|| "make it writable, or set MESHDRIVE_HOME".into());
         return vec![Finding::fail(what, failure.error.to_string(), advice)];
     }
-    let free = match disk_free(root) {
+    let free = match system::disk_free(root) {
         Ok(free) => free,
         Err(failure) => {
             return vec![Finding::warn(what, failure.error.to_string(), "look at the disk")];
@@ -107,13 +38,6 @@ fn state(dirs: &Dirs, floor: u64) -> Vec<Finding> {
         Some(advice) => Finding::fail(what, found, advice),
         None => Finding::ok(what, found),
     }]
-}
-
-/// Free bytes of the disk under `path`.
-pub(crate) fn disk_free(path: &Path) -> Outcome<u64> {
-    let stat = rustix::fs::statvfs(path)
-        .attempt(|| format!("cannot ask for the free space of {}", path.display()))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// What to do when a drive finds no room on its disk.

@@ -4,12 +4,11 @@ use crate::{
     dirs::{Dirs, Label},
     drives,
     failure::{Failure, Kind, Outcome},
-    mounts,
+    mounts, system,
 };
 use protocol::control::PathText;
 use std::{
     ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -46,27 +45,14 @@ pub(crate) fn place_or_only(dirs: &Dirs, text: Option<&OsString>) -> Outcome<Pla
 /// A path below the mountpoint of a drive. It need not exist, but its parent must.
 pub(crate) fn path(dirs: &Dirs, path: &Path) -> Outcome<Place> {
     let real = resolve(dirs, path)?;
-    let best = mounts::all()?
-        .into_iter()
-        .filter(|entry| real.starts_with(&entry.mountpoint))
-        .max_by_key(|entry| entry.mountpoint.components().count());
-    let found = best.and_then(|entry| Some((entry.label()?, entry.mountpoint)));
-    let Some((label, mountpoint)) = found else {
+    let Some(found) = mounts::containing(dirs, &real)? else {
         return Err(Failure::new(
             Kind::NotMounted,
             format!("{} is not in a mounted drive", real.display()),
         )
         .hint("name a path below the directory where a drive is mounted; `meshdrive drive list` shows them"));
     };
-    if !mounts::is_recorded(dirs, &label, &mountpoint) {
-        return Err(Failure::new(
-            Kind::NotMounted,
-            format!("the drive at {} belongs to another user or home", mountpoint.display()),
-        )
-        .hint("run this as the user who mounted it, with the same MESHDRIVE_HOME"));
-    }
-    let below = real.strip_prefix(&mountpoint).unwrap_or(Path::new(""));
-    Ok(Place { label, path: PathText::from_bytes(below.as_os_str().as_bytes().to_vec()) })
+    Ok(Place { label: found.label, path: system::below(found.below.as_os_str()) })
 }
 
 /// The drive of a name or mountpoint, for `unmount`. The mountpoint may be dead.
@@ -106,7 +92,15 @@ fn as_label(dirs: &Dirs, text: &OsStr) -> Option<Label> {
     drives::is_known(dirs, &label).then_some(label)
 }
 
+/// Absolute. Letters and links are not followed: Windows would open what is there, and so fetch it.
+#[cfg(windows)]
+fn resolve(_: &Dirs, path: &Path) -> Outcome<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::general(format!("cannot resolve {}: {error}", path.display())))
+}
+
 /// Absolute and without symlinks above the last component: the object meant is the link itself.
+#[cfg(unix)]
 fn resolve(dirs: &Dirs, path: &Path) -> Outcome<PathBuf> {
     let real = |path: &Path| {
         std::fs::canonicalize(path).map_err(|error| {
@@ -120,7 +114,7 @@ fn resolve(dirs: &Dirs, path: &Path) -> Outcome<PathBuf> {
         })
     };
     match (path.file_name(), path.parent()) {
-        (Some(name), Some(parent)) if !path.as_os_str().as_bytes().ends_with(b"/") => {
+        (Some(name), Some(parent)) if !path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             let place = real(parent)?.join(name);
             // The mountpoint itself may have been reached through a symlink.

@@ -6,7 +6,7 @@ use crate::{
     daemon::lock,
     dirs::{Dirs, Label},
     failure::{Failure, Kind, Outcome},
-    mounts,
+    mounts, system,
 };
 use protocol::control::{
     CONTROL_PATH, DriveStatus, PathText, Refusal, RefusalCode, Reply, Request,
@@ -41,8 +41,7 @@ impl Control {
     /// Does not connect yet; the first question does.
     pub(crate) fn new(dirs: &Dirs, label: &Label) -> Outcome<Control> {
         let socket = dirs.socket(label);
-        let http = reqwest::Client::builder()
-            .unix_socket(socket.as_path())
+        let http = system::client(reqwest::Client::builder(), &socket)
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|error| Failure::general(format!("cannot make a local client: {error}")))?;
@@ -51,7 +50,7 @@ impl Control {
             label: label.clone(),
             socket,
             mountpoint: mounts::of(dirs, label)?,
-            supervisor: dirs.supervisor_lock(label),
+            supervisor: dirs.successor_lock(label),
             given_up: dirs.given_up(label),
         })
     }
@@ -160,6 +159,7 @@ fn waits(request: &Request) -> bool {
         request,
         Request::Sync { .. }
             | Request::Unmount(_)
+            | Request::Rename { .. }
             | Request::Untrash(_)
             | Request::Versions { .. }
             | Request::Trash
@@ -179,6 +179,7 @@ fn repeats(request: &Request) -> bool {
     !matches!(
         request,
         Request::Unmount(_)
+            | Request::Rename { .. }
             | Request::Untrash(_)
             | Request::Restore { .. }
             | Request::Resolve { .. }

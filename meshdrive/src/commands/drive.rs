@@ -8,7 +8,7 @@ use crate::{
     failure::{Attempt, Failure, Outcome},
     mounts,
     render::{self, table},
-    store,
+    store, system,
 };
 use cloud::ClientOptions;
 use std::{
@@ -248,9 +248,7 @@ impl Server {
         if let Some(device) = &self.device {
             return Ok(device.clone());
         }
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
-        let name = name.attempt(|| "cannot read the host's name".into())?;
-        Ok(name.trim().to_string())
+        system::host_name()
     }
 }
 

@@ -5,16 +5,22 @@ pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod drive;
 pub(crate) mod evict;
+#[cfg(unix)]
 pub(crate) mod export;
 pub(crate) mod log;
 pub(crate) mod manual;
 pub(crate) mod metrics;
 pub(crate) mod mount;
+#[cfg(windows)]
+pub(crate) mod mv;
 pub(crate) mod pause;
 pub(crate) mod pin;
 pub(crate) mod resolve;
+#[cfg(unix)]
 pub(crate) mod restart;
 pub(crate) mod restore;
+#[cfg(windows)]
+pub(crate) mod selftest;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod store;
@@ -37,6 +43,9 @@ pub(crate) struct App {
     pub(crate) dirs: Dirs,
     pub(crate) detached: bool,
     pub(crate) kept: bool,
+    /// As it was given, from the root.
+    #[cfg(windows)]
+    home: Option<PathBuf>,
     config_file: Option<PathBuf>,
 }
 
@@ -51,13 +60,28 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
     let dirs = Dirs::new(cli.home.as_deref())?;
     let config = cli.config.map(|file| absolute(&file)).transpose();
     let config_file = config.attempt(|| "cannot resolve the path of the configuration".into())?;
-    let app = App { dirs, detached: cli.detached, kept: cli.kept, config_file };
+    #[cfg(windows)]
+    let home = cli.home.map(|home| absolute(&home)).transpose();
+    let app = App {
+        dirs,
+        detached: cli.detached,
+        kept: cli.kept,
+        #[cfg(windows)]
+        home: home.attempt(|| "cannot resolve MESHDRIVE_HOME".into())?,
+        config_file,
+    };
     match cli.verb {
         Verb::Serve(args) => serve::run(&app, args)?,
         Verb::Mount(args) => return mount::run(&app, args),
+        #[cfg(windows)]
+        Verb::Mv(args) => wait(mv::run(&app, args))?,
+        #[cfg(windows)]
+        Verb::ProjfsSelftest(args) => selftest::run(&args)?,
         Verb::Drive(verb) => wait(drive::run(&app, verb))?,
         Verb::Unmount(args) => return wait(unmount::run(&app, args)),
+        #[cfg(unix)]
         Verb::Restart(args) => wait(restart::run(&app, args, false))?,
+        #[cfg(unix)]
         Verb::Upgrade(args) => wait(restart::run(&app, args, true))?,
         Verb::Status(args) => return wait(status::run(&app, args)),
         Verb::Metrics(args) => wait(metrics::run(&app, args))?,
@@ -79,6 +103,7 @@ pub(crate) fn run(cli: Cli) -> Outcome<ExitCode> {
         Verb::Devices(args) => wait(devices::run(&app, args))?,
         Verb::Store(verb) => wait(store::run(&app, verb))?,
         Verb::Doctor(args) => return wait(doctor::run(&app, args)),
+        #[cfg(unix)]
         Verb::Export(args) => return export::run(&app, args),
         Verb::Completions(args) => manual::completions(args)?,
         Verb::Man(args) => manual::pages(args)?,

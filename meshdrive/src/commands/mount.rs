@@ -1,6 +1,8 @@
 //! `meshdrive mount`
 
 use super::App;
+#[cfg(unix)]
+use crate::supervisor;
 use crate::{
     config::{Config, Size, Span},
     daemon::{self, Plan, ready},
@@ -8,37 +10,52 @@ use crate::{
     drives,
     failure::{Attempt, Failure, Outcome},
     render::{self, progress::Line},
-    supervisor,
 };
+#[cfg(windows)]
+use std::ffi::OsString;
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[cfg_attr(
+    windows,
+    command(after_help = "\
+Returns when the drive answers; a daemon in the background serves it from then on. It is mounted again at
+the next logon, with what the configuration says, until it is unmounted. With --foreground it ends with its
+console.")
+)]
+#[cfg_attr(
+    unix,
+    command(after_help = "\
 Returns when the drive answers; a daemon in the background serves it from then on, and a supervisor
 starts a new one if it crashes: programs that use the drive wait meanwhile and see no error. As a
-service, use --foreground: SIGTERM sends what is unsent, unmounts and ends; no supervisor is started.")]
+service, use --foreground: SIGTERM sends what is unsent, unmounts and ends; no supervisor is started.")
+)]
 pub(crate) struct Args {
     /// Name of the drive
     #[arg(value_name = "DRIVE")]
     drive: Label,
-    /// An empty folder
+    #[cfg_attr(unix, doc = "An empty folder")]
+    #[cfg_attr(windows, doc = "A drive letter like X:, or an empty folder on a disk with NTFS")]
     #[arg(value_name = "DIRECTORY")]
     mountpoint: PathBuf,
     /// Stay in the foreground and log to stderr, for services
     #[arg(long, short)]
     foreground: bool,
+    #[cfg(unix)]
     /// Start no supervisor: when the daemon ends, the mount is dead
     #[arg(long)]
     no_supervisor: bool,
     /// Refuse changes
     #[arg(long)]
     read_only: bool,
+    #[cfg(unix)]
     /// Let other users of this machine into the drive
     #[arg(long)]
     allow_other: bool,
+    #[cfg(unix)]
     /// Do not let the kernel read and write whole local files by itself, which it does where it can
     /// (as root, from Linux 6.9 on)
     #[arg(long, env = "MESHDRIVE_NO_PASSTHROUGH", value_parser = clap::builder::BoolishValueParser::new())]
@@ -74,8 +91,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(app: &App, args: Args) -> Outcome<ExitCode> {
     drives::require(&app.dirs, &args.drive)?;
-    let mountpoint = absolute(&args.mountpoint)?;
+    let mountpoint = mountpoint(&args.mountpoint)?;
     let (label, foreground, read_only) = (args.drive.clone(), args.foreground, args.read_only);
+    #[cfg(unix)]
     let unsupervised = args.no_supervisor || foreground;
     let config = configure(app.config()?, args)?;
     if !foreground && !app.detached {
@@ -83,6 +101,8 @@ pub(crate) fn run(app: &App, args: Args) -> Outcome<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let plan = Plan {
+        #[cfg(windows)]
+        at_logon: at_logon(app, &label, &mountpoint, read_only)?,
         dirs: app.dirs.clone(),
         config,
         label,
@@ -91,7 +111,44 @@ pub(crate) fn run(app: &App, args: Args) -> Outcome<ExitCode> {
         detached: app.detached,
         supervised: app.kept,
     };
-    if unsupervised || app.kept { daemon::run(&plan) } else { supervisor::run(&plan) }
+    #[cfg(unix)]
+    if !unsupervised && !app.kept {
+        return supervisor::run(&plan);
+    }
+    daemon::run(&plan)
+}
+
+#[cfg(unix)]
+fn mountpoint(path: &Path) -> Outcome<PathBuf> {
+    absolute(path)
+}
+
+/// A letter with its `\\`; the folder that Windows is in on that drive is not meant.
+#[cfg(windows)]
+fn mountpoint(path: &Path) -> Outcome<PathBuf> {
+    let letter =
+        path.to_str().and_then(|text| text.parse::<projfs_windows::windows::Letter>().ok());
+    match letter {
+        Some(letter) => Ok(PathBuf::from(format!("{letter}\\"))),
+        None => absolute(path),
+    }
+}
+
+/// The words of the command that mounts it like this again.
+#[cfg(windows)]
+fn at_logon(app: &App, label: &Label, at: &Path, read_only: bool) -> Outcome<Vec<OsString>> {
+    let program = std::env::current_exe().attempt(|| "cannot find this program".into())?;
+    let mut words = vec![program.into_os_string()];
+    for (flag, value) in [("--home", &app.home), ("--config", &app.config_file)] {
+        if let Some(value) = value {
+            words.extend([flag.into(), value.into()]);
+        }
+    }
+    words.extend(["mount".into(), label.as_str().into(), at.into()]);
+    if read_only {
+        words.push("--read-only".into());
+    }
+    Ok(words)
 }
 
 fn absolute(path: &Path) -> Outcome<PathBuf> {
@@ -117,8 +174,11 @@ fn configure(mut config: Config, args: Args) -> Outcome<Config> {
     if let Some(file) = &mut config.cloud.ca_file {
         *file = absolute(file)?;
     }
-    config.mount.allow_other |= args.allow_other;
-    config.mount.passthrough &= !args.no_passthrough;
+    #[cfg(unix)]
+    {
+        config.mount.allow_other |= args.allow_other;
+        config.mount.passthrough &= !args.no_passthrough;
+    }
     config.check().map_err(Failure::usage)?;
     Ok(config)
 }

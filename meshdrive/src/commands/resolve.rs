@@ -6,13 +6,12 @@ use crate::{
     failure::{Attempt, Failure, Kind, Outcome},
     mounts,
     render::{self, text},
+    system,
 };
 use protocol::control::{Keep, MergeBase, PathText, Reply, Request};
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     io::Write,
-    os::unix::{ffi::OsStrExt, fs::FileExt},
     path::{Path, PathBuf},
 };
 
@@ -72,7 +71,7 @@ async fn merge(app: &App, control: &Control, path: PathText) -> Outcome {
     };
     let root = mounts::of(&app.dirs, control.label())?
         .ok_or_else(|| crate::client::not_mounted(control.label()))?;
-    let at = |path: &PathText| root.join(OsStr::from_bytes(path.as_bytes()));
+    let at = |path: &PathText| root.join(system::path_below(path));
     let (file, copy) = (at(&found.file), at(&found.copy));
     let merged = three_ways(&found, &read(&file)?, &read(&copy)?)?;
     overwrite(&file, merged.as_bytes())?;
@@ -117,7 +116,7 @@ fn not_merged(why: String) -> Failure {
 fn overwrite(path: &Path, bytes: &[u8]) -> Outcome {
     let what = || format!("cannot write {}", path.display());
     let mut file = File::options().write(true).open(path).attempt(what)?;
-    file.write_all_at(bytes, 0).attempt(what)?;
+    file.write_all(bytes).attempt(what)?;
     file.set_len(bytes.len() as u64).attempt(what)?;
     file.flush().attempt(what)?;
     file.sync_all().attempt(what)

@@ -6,6 +6,7 @@ use crate::{
     dirs::Dirs,
     failure::{Failure, Outcome},
     render::{self, table, text},
+    system,
 };
 use protocol::control::{Reply, Request, TrashItem, Untrash};
 use std::{
@@ -136,8 +137,8 @@ fn list(items: &[TrashItem], json: bool) -> Outcome {
 
 /// By id, else by path; the newest wins, as the list is newest first.
 fn find<'a>(dirs: &Dirs, items: &'a [TrashItem], wanted: &Path) -> Outcome<&'a TrashItem> {
-    use std::os::unix::ffi::OsStrExt;
-    let name = wanted.as_os_str().as_bytes();
+    let name = system::below(wanted.as_os_str());
+    let name = name.as_bytes();
     let below = if wanted.is_absolute() { Some(locate::path(dirs, wanted)?.path) } else { None };
     let path = below.as_ref().map_or(name, |path| path.as_bytes());
     items

@@ -3,12 +3,11 @@
 use super::App;
 use crate::{
     config::Size,
-    daemon,
+    daemon::{self, Word},
     dirs::write_private,
     failure::{Attempt, Failure, Kind, Outcome},
-    render,
+    render, system,
 };
-use sd_notify::NotifyState;
 use server::{Server, ServerConfig, StartError, TlsFiles};
 use std::{
     net::SocketAddr,
@@ -54,7 +53,7 @@ struct Opened<'a> {
 
 pub(crate) fn run(app: &App, args: Args) -> Outcome {
     daemon::logs::start(&app.config()?.log, None)?;
-    daemon::raise_descriptor_limit();
+    system::raise_descriptor_limit();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -63,7 +62,7 @@ pub(crate) fn run(app: &App, args: Args) -> Outcome {
 }
 
 async fn serve(args: Args) -> Outcome {
-    let mut signals = daemon::Signals::listen()?;
+    let mut signals = system::Signals::listen()?;
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     let code_file = args.data.join("setup-code");
     let mut config = ServerConfig::new(args.listen, args.data);
@@ -74,7 +73,7 @@ async fn serve(args: Args) -> Outcome {
     let url = format!("{scheme}://{}", server.local_addr());
     let code = codes.borrow_and_update().clone();
     announce(&url, &code, &code_file, args.json)?;
-    daemon::notify(&[NotifyState::Ready, NotifyState::Status(&url)]);
+    daemon::notify(&[Word::Ready, Word::Status(&url)]);
     loop {
         tokio::select! {
             () = signals.next() => break,
@@ -87,7 +86,7 @@ async fn serve(args: Args) -> Outcome {
             }
         }
     }
-    daemon::notify(&[NotifyState::Stopping]);
+    daemon::notify(&[Word::Stopping]);
     render::talk("Stopping; running requests may finish.");
     server.stop().await;
     // The code dies with the process.

@@ -5,8 +5,9 @@ use crate::{
     client::{self, Control, locate},
     daemon::lock,
     dirs::Label,
-    failure::{Attempt, Failure, Kind, Outcome},
+    failure::{Failure, Kind, Outcome},
     render::{self, progress::Line, sentence, text},
+    system,
 };
 use protocol::control::{Reply, Request, Unmount, Unmounted};
 use std::{ffi::OsString, process::ExitCode, time::Duration};
@@ -35,7 +36,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
     };
     let control = Control::new(&app.dirs, &label)?;
     // This process may stand in the drive itself.
-    std::env::set_current_dir("/").attempt(|| "cannot change to the root directory".into())?;
+    system::leave_folder()?;
     let before = control.status().await?;
     if !args.keep_pending && before.pending_nodes > 0 {
         drain(&control, &label).await?;

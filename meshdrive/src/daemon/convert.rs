@@ -1,11 +1,14 @@
 //! Between the core's types and those of the control socket: translation only.
 
-use fs_core::{FsError, Name};
+use fs_core::FsError;
+#[cfg(any(unix, test))]
+use fs_core::Name;
 use protocol::control::{
     DriveStatus, FileReport, FileState, PathReport, PathText, Refusal, RefusalCode,
 };
 
 /// The components of a path below the mount.
+#[cfg(any(unix, test))]
 pub(super) fn components(path: &PathText) -> Result<Vec<Name>, Refusal> {
     path.as_bytes()
         .split(|&byte| byte == b'/')

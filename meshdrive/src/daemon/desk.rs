@@ -1,6 +1,8 @@
 //! Answers the control socket.
 
-use super::{activity, conflicts, convert, drive::Drive, history, metrics, socket::Clerk, undo};
+use super::{
+    activity, conflicts, convert, drive::Drive, driver, history, metrics, socket::Clerk, undo,
+};
 use crate::{mounts, render::sentence};
 use fs_core::{Answer, Command, FsError, Response};
 use protocol::control::{
@@ -37,9 +39,12 @@ impl Clerk for Desk {
             Request::Pins => files(drive, Command::Pins).await,
             Request::Pending => files(drive, Command::PendingList).await,
             Request::Evict { path } => {
-                evict(drive, &path).await.map(|bytes| Reply::Freed { bytes })
+                let projected = evict_projected(&self.0, &path).await;
+                let bytes = projected + evict(drive, &path).await?;
+                Ok(Reply::Freed { bytes })
             }
             Request::Sync { path } => {
+                settled(&self.0).await;
                 drive.command(&path, Command::Sync).await.map(|_| Reply::Done)
             }
             Request::Pause { on } => {
@@ -66,6 +71,7 @@ impl Clerk for Desk {
                 let text = metrics::render(&status, drive.native.traffic());
                 Ok(Reply::Metrics { text })
             }
+            Request::Rename { from, to } => rename(&self.0, from, to).await,
             Request::Unmount(ask) => unmount(&self.0, ask).await,
             Request::Restart { if_changed } => restart(drive, if_changed).await,
         }
@@ -102,6 +108,29 @@ async fn evict(drive: &Drive, path: &PathText) -> Result<u64, Refusal> {
     }
 }
 
+/// What is clean outside of the core's own cache.
+async fn evict_projected(drive: &Arc<Drive>, path: &PathText) -> u64 {
+    let (held, path) = (Arc::clone(drive), path.clone());
+    tokio::task::spawn_blocking(move || driver::evict(&held.mount, &path)).await.unwrap_or(0)
+}
+
+/// Returns when the core knows of everything that was done before.
+pub(super) async fn settled(drive: &Arc<Drive>) {
+    loop {
+        let held = Arc::clone(drive);
+        let settled = tokio::task::spawn_blocking(move || driver::settle(&held.mount)).await;
+        if !matches!(settled, Ok(false)) {
+            return;
+        }
+    }
+}
+
+async fn rename(drive: &Arc<Drive>, from: PathText, to: PathText) -> Result<Reply, Refusal> {
+    let held = Arc::clone(drive);
+    let renamed = tokio::task::spawn_blocking(move || driver::rename(&held.mount, &from, &to));
+    renamed.await.map_err(|error| failed(error.to_string()))?.map(|()| Reply::Done)
+}
+
 /// The numbers and the sentence.
 pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
     let answer = drive.core(Command::Status).await.map_err(|error| drive_refusal(drive, error))?;
@@ -111,18 +140,16 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
     status.mountpoint = drive.mountpoint.display().to_string();
     status.pid = std::process::id();
     status.version = env!("CARGO_PKG_VERSION").into();
-    match drive.mount.passthrough() {
-        fuse_linux::Passthrough::On => status.passthrough = true,
-        fuse_linux::Passthrough::Off(why) => status.passthrough_off = why,
-    }
+    (status.passthrough, status.passthrough_off) = driver::passthrough(&drive.mount);
     status.uptime_secs = drive.keeper.uptime().as_secs();
     status.supervisor = drive.keeper.supervisor();
     status.crashes = drive.keeper.crashes();
     status.restarts = drive.keeper.life().saturating_sub(status.crashes);
     status.offline_secs = drive.link.seen(core.online);
+    status.pending_nodes += driver::waiting(&drive.mount);
     if (1..=COUNTED_MAX).contains(&core.pending_nodes)
         && let Ok(Answer::Pending(files)) = drive.core(Command::PendingList).await
-        && files.len() as u64 == core.pending_nodes
+        && files.len() as u64 == status.pending_nodes
     {
         let folders = files.iter().filter(|file| file.dir).count() as u64;
         status.pending_folders = Some(folders);
@@ -142,24 +169,27 @@ async fn unmount(drive: &Arc<Drive>, ask: Unmount) -> Result<Reply, Refusal> {
     if (before.pending_nodes > 0 || before.unsure) && !ask.keep_pending {
         return Err(unsent(drive, &before));
     }
+    let root = PathText::Text(String::new());
+    // While it is projected: Windows takes nothing off the disk otherwise.
+    let mut freed_bytes = if ask.keep_cache { 0 } else { evict_projected(drive, &root).await };
     detach(drive).await?;
     // Nothing can be written any more. What slipped in since the look above is sent now, or by the
     // next mount: it is on the disk.
     let mut after = status(drive).await?;
     if after.pending_nodes > 0 && !ask.keep_pending {
-        let root = PathText::Text(String::new());
         let sent = drive.command(&root, Command::Sync);
         let _ = tokio::time::timeout(LATE_LIMIT, sent).await;
         after = status(drive).await?;
     }
-    let freed_bytes = if ask.keep_cache {
-        0
-    } else {
-        evict(drive, &PathText::Text(String::new())).await.unwrap_or_else(|refusal| {
-            tracing::warn!(why = refusal.message, "the local contents could not be freed");
-            0
-        })
-    };
+    if !ask.keep_cache {
+        match evict(drive, &root).await {
+            Ok(bytes) => freed_bytes += bytes,
+            Err(refusal) => {
+                tracing::warn!(why = refusal.message, "the local contents could not be freed");
+            }
+        }
+    }
+    driver::forget(&drive.mount);
     drive.quit.notify_one();
     Ok(Reply::Unmounted(Unmounted { freed_bytes, kept_pending: after.pending_nodes }))
 }
@@ -185,7 +215,7 @@ async fn detach(drive: &Arc<Drive>) -> Result<(), Refusal> {
         Ok(Err(error)) => error,
         Err(error) => return Err(failed(format!("cannot unmount {}: {error}", drive.label))),
     };
-    if !matches!(error, fuse_linux::MountError::Busy(_)) {
+    if !matches!(error, driver::MountError::Busy(_)) {
         return Err(failed(error.to_string()));
     }
     let mountpoint = drive.mountpoint.clone();
@@ -247,7 +277,7 @@ impl Drive {
         path: &PathText,
         command: impl FnOnce(Vec<fs_core::Name>) -> Command,
     ) -> Result<Answer, Refusal> {
-        let components = convert::components(path)?;
+        let components = driver::components(&self.mount, path)?;
         self.core(command(components)).await.map_err(|error| convert::refusal(path, error))
     }
 }

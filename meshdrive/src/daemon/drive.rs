@@ -1,11 +1,10 @@
 //! A mounted drive as the daemon holds it.
 
-use super::{keeper::Keeper, pace::Pace};
+use super::{driver::Mount, keeper::Keeper, pace::Pace};
 use crate::dirs::Label;
 use cache::LocalStore;
 use cloud::{CloudStore, NativeStore, Throttled};
 use engine::{Engine, Port};
-use fuse_linux::Mount;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},

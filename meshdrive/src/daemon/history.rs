@@ -5,6 +5,7 @@ use super::{
     convert,
     desk::{drive_refusal, odd},
     drive::Drive,
+    driver,
 };
 use fs_core::{
     Answer, CloudError, CloudErrorKind, Command, Flight, Group, GroupOutcome, Ino, Kind, Loaded,
@@ -132,7 +133,7 @@ fn restored(node: &RemoteNode, parent: NodeId, name: Name) -> Op {
 
 /// The folder and name of a path that something shall have.
 async fn place(drive: &Drive, to: &PathText) -> Result<(NodeId, Name), Refusal> {
-    let mut components = convert::components(to)?;
+    let mut components = driver::components(&drive.mount, to)?;
     let Some(name) = components.pop() else {
         return Err(Refusal {
             code: RefusalCode::Invalid,

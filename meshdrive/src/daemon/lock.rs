@@ -1,14 +1,10 @@
 //! One daemon a drive: a lock that dies with its process.
 
 use crate::failure::{Attempt, Failure, Kind, Outcome};
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
+use crate::system;
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, TryLockError},
     io::ErrorKind,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -22,19 +18,20 @@ impl Lock {
     /// # Errors
     /// `Busy` when another process has it.
     pub(crate) fn take(path: &Path) -> Outcome<Lock> {
-        let file = OpenOptions::new()
+        let file = system::private_file()
             .create(true)
             .truncate(false)
             .write(true)
-            .mode(0o600)
             .open(path)
             .attempt(|| format!("cannot open {}", path.display()))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
-            Err(Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 Err(Failure::new(Kind::Busy, format!("{} is locked", path.display())))
             }
-            Err(error) => Err(error).attempt(|| format!("cannot lock {}", path.display())),
+            Err(TryLockError::Error(error)) => {
+                Err(error).attempt(|| format!("cannot lock {}", path.display()))
+            }
         }
     }
 }
@@ -45,10 +42,12 @@ pub(crate) fn is_held(path: &Path) -> Outcome<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         other => other.attempt(|| format!("cannot open {}", path.display()))?,
     };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
+    match file.try_lock_shared() {
         Ok(()) => Ok(false),
-        Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(error).attempt(|| format!("cannot look at the lock {}", path.display())),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => {
+            Err(error).attempt(|| format!("cannot look at the lock {}", path.display()))
+        }
     }
 }
 

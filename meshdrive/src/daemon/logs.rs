@@ -3,11 +3,11 @@
 use crate::{
     config::{Log, LogFormat},
     failure::{Attempt, Failure, Outcome},
+    system,
 };
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -17,6 +17,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 const LOG_BYTES: u64 = 8 << 20;
 
 /// Starts logging for the rest of the process into the file of another process, which keeps it bounded.
+#[cfg(unix)]
 pub(crate) fn start_beside(log: &Log, file: &Path) -> Outcome {
     let path = file.to_path_buf();
     // Opened for each line: the other process may have made a new file meanwhile.
@@ -71,7 +72,7 @@ impl LogFile {
 }
 
 fn append(path: &Path) -> io::Result<(File, u64)> {
-    let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+    let file = system::private_file().create(true).append(true).open(path)?;
     let length = file.metadata()?.len();
     Ok((file, length))
 }

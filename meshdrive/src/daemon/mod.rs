@@ -7,11 +7,22 @@ mod conflicts;
 mod convert;
 mod desk;
 mod drive;
+#[cfg(unix)]
+#[path = "fuse.rs"]
+mod driver;
+#[cfg(windows)]
+#[path = "projfs.rs"]
+mod driver;
 mod history;
 mod inhibit;
+#[cfg(unix)]
+mod keeper;
+#[cfg(windows)]
+#[path = "alone.rs"]
 mod keeper;
 pub(crate) mod lock;
 pub(crate) mod logs;
+#[cfg(unix)]
 mod memory;
 mod metrics;
 mod pace;
@@ -29,27 +40,26 @@ use crate::{
     failure::{Attempt, Failure, Kind, Outcome},
     mounts,
     store::Opened,
+    system::{self, Signals},
 };
 use desk::Desk;
 use drive::{Drive, Link};
-use engine::{Engine, EngineConfig, Port};
-use fuse_linux::{Kept, Mount, MountConfig, MountError};
+#[cfg(windows)]
+pub(crate) use driver::projected_root;
+use engine::{Engine, EngineConfig};
 use keeper::Start;
 use pace::Pace;
 use protocol::keeper::AGAIN;
 use ready::Ready;
-use sd_notify::NotifyState;
 use socket::Socket;
 use std::{
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
-pub(crate) use stop::Signals;
 use tokio::{runtime::Runtime, sync::Notify};
-pub(crate) use watch::notify;
+pub(crate) use watch::{Word, notify};
 
 /// Threads of the runtime: the network and the control socket. The kernel has threads of its own.
 const RUNTIME_THREADS: usize = 2;
@@ -77,6 +87,9 @@ pub(crate) struct Plan {
     pub(crate) read_only: bool,
     /// In the background: stdout is the pipe of the starting `mount`.
     pub(crate) detached: bool,
+    /// The command that mounts it at the next logon.
+    #[cfg(windows)]
+    pub(crate) at_logon: Vec<std::ffi::OsString>,
     /// Started by a supervisor, which starts another one when this one ends.
     pub(crate) supervised: bool,
 }
@@ -98,28 +111,16 @@ fn prepare(plan: &Plan) -> Outcome<(lock::Lock, Start)> {
     let file = plan.detached.then(|| plan.dirs.log_file(&plan.label));
     logs::start(&plan.config.log, file.as_deref())?;
     if plan.detached && !plan.supervised {
-        // Away from the terminal, so that closing it does not end the drive.
-        rustix::process::setsid().attempt(|| "cannot leave the terminal".into())?;
+        system::leave_terminal()?;
     }
-    raise_descriptor_limit();
+    system::raise_descriptor_limit();
     let start = Start::hear(plan.supervised)?;
     let lock = take_lock(&plan.dirs, &plan.label, &plan.dirs.lock_file(&plan.label))?;
     if start.kept.is_none() {
-        recover(plan)?;
+        driver::recover(plan)?;
     }
-    // No folder of the caller's is kept in use by the daemon.
-    std::env::set_current_dir("/").attempt(|| "cannot change to the root directory".into())?;
+    system::leave_folder()?;
     Ok((lock, start))
-}
-
-/// Many open files are backed by a descriptor each; the usual soft limit is 1,024.
-pub(crate) fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files stays low");
-    }
 }
 
 /// A lock of the drive. A daemon that no longer takes questions is about to end: it is waited for.
@@ -148,17 +149,8 @@ fn explain_lock(failure: Failure, dirs: &Dirs, label: &Label) -> Failure {
         .hint(format!("unmount it first with `meshdrive unmount {label}`"))
 }
 
-/// Takes away what a crash left: a dead mount at the mountpoint, and the dead mount of this drive
-/// elsewhere (we have its lock, so nobody serves it).
-fn recover(plan: &Plan) -> Outcome {
-    fuse_linux::recover_dead_mount(&plan.mountpoint).map_err(mount_failure)?;
-    if let Some(left) = mounts::of(&plan.dirs, &plan.label)? {
-        fuse_linux::recover_dead_mount(&left).map_err(mount_failure)?;
-    }
-    Ok(())
-}
-
 fn live(plan: &Plan, ready: &Ready, lock: lock::Lock, start: Start) -> Outcome<ExitCode> {
+    #[cfg(unix)]
     memory::watch();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -180,9 +172,10 @@ fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, S
     let Opened { native, throttled } = crate::store::open(&plan.dirs, &plan.config, label)?;
     let cloud = Arc::clone(&throttled) as Arc<dyn cloud::CloudStore>;
     let state = plan.dirs.drive_state(label);
-    let local = cache::DiskStore::open(&state, cache_options(&plan.config))
+    let disk = cache::DiskStore::open(&state, cache_options(&plan.config))
         .attempt(|| format!("cannot open the local state in {}", state.display()))?;
-    let local: Arc<dyn cache::LocalStore> = Arc::new(local);
+    let disk = Arc::new(disk);
+    let local: Arc<dyn cache::LocalStore> = Arc::clone(&disk) as _;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed)
         .map_err(|error| Failure::general(format!("cannot get random bytes: {error}")))?;
@@ -198,10 +191,11 @@ fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, S
     let port = engine.port();
     let Start { mut keeper, kept } = start;
     let again = kept.is_some();
-    let (mount, record) = show(plan, &port, kept)?;
+    let record = if again { Record(None) } else { record_mount(plan)? };
+    let mount = driver::mount(plan, port.clone(), &disk, kept)?;
     engine.attach(mount.driver());
     if !again {
-        first_answer(mount.path())?;
+        first_answer(driver::answers_at(&mount))?;
         keeper.keep(&mount)?;
     }
     if keeper.supervisor().is_some() {
@@ -229,30 +223,6 @@ fn build(plan: &Plan, runtime: &Runtime, start: Start) -> Outcome<(Arc<Drive>, S
     Ok((Arc::new(drive), socket))
 }
 
-/// Mounts the drive, or goes on with the mount that another daemon has served.
-fn show(plan: &Plan, port: &Port, kept: Option<Kept>) -> Outcome<(Mount, Record)> {
-    let (config, port) = (mount_config(plan), port.clone());
-    if let Some(kept) = kept {
-        let mount = Mount::again(&config, port, kept).map_err(mount_failure)?;
-        return Ok((mount, Record(None)));
-    }
-    let record = record_mount(plan)?;
-    let mount = Mount::new(&config, port).map_err(mount_failure)?;
-    Ok((mount, record))
-}
-
-fn mount_config(plan: &Plan) -> MountConfig {
-    MountConfig {
-        mountpoint: plan.mountpoint.clone(),
-        fs_name: mounts::source(&plan.label),
-        allow_other: plan.config.mount.allow_other,
-        read_only: plan.read_only,
-        threads: usize::from(plan.config.mount.threads),
-        passthrough: plan.config.mount.passthrough,
-        passed: Some(plan.dirs.drive_state(&plan.label).join("passed")),
-    }
-}
-
 /// The note of where the drive is mounted. Goes when the mount fails; a crash leaves it.
 struct Record(Option<PathBuf>);
 
@@ -271,10 +241,9 @@ impl Drop for Record {
 }
 
 fn record_mount(plan: &Plan) -> Outcome<Record> {
-    // As the kernel will show it; a mountpoint that cannot be resolved is explained by the mount.
-    let place = std::fs::canonicalize(&plan.mountpoint).unwrap_or(plan.mountpoint.clone());
+    let place = driver::shown(&plan.mountpoint);
     let path = plan.dirs.mount_record(&plan.label);
-    write_private(&path, place.as_os_str().as_bytes())?;
+    write_private(&path, &system::path_bytes(&place))?;
     Ok(Record(Some(path)))
 }
 
@@ -283,11 +252,6 @@ fn cache_options(_config: &Config) -> cache::Options {
 }
 
 fn limits(config: &Config) -> fs_core::Limits {
-    let owner = fs_core::Owner {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-        umask: 0,
-    };
     fs_core::Limits {
         cache_bytes: config.cache.size.0,
         disk_floor: config.cache.floor.0,
@@ -297,7 +261,7 @@ fn limits(config: &Config) -> fs_core::Limits {
         mass_least: config.brake.least,
         mass_window_ms: config.brake.window.millis(),
         settle_ms: config.upload.settle.millis(),
-        owner,
+        owner: system::owner(),
         ..fs_core::Limits::default()
     }
 }
@@ -335,8 +299,9 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
         tracing::info!("{text}");
     }
     drive.keeper.serving();
+    driver::serving(plan, &drive.mount);
     ready.tell(&text)?;
-    notify(&[NotifyState::Ready, NotifyState::Status(&text)]);
+    notify(&[Word::Ready, Word::Status(&text)]);
     let (mut failed, mut successor) = (None, None);
     tokio::select! {
         () = drive.again.notified() => {
@@ -382,15 +347,4 @@ fn close(drive: &Drive) -> Outcome {
 fn core_failure(label: &Label) -> Failure {
     Failure::general(format!("the drive {label} has failed and was unmounted"))
         .hint("nothing that was acknowledged is lost; see the log, and mount it again")
-}
-
-fn mount_failure(error: MountError) -> Failure {
-    let kind = match &error {
-        MountError::Busy(_) | MountError::AlreadyMounted { .. } => Kind::Busy,
-        MountError::Missing(_) | MountError::NotDirectory(_) | MountError::NotEmpty(_) => {
-            Kind::Usage
-        }
-        _ => Kind::General,
-    };
-    Failure::new(kind, error)
 }

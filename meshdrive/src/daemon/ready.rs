@@ -1,12 +1,13 @@
 //! `mount` returns when its daemon answers: the daemon's stdout is a pipe on which it says, once, that
 //! it is ready or why it is not.
 
-use crate::failure::{Attempt, Failure, Kind, Outcome};
+use crate::{
+    failure::{Attempt, Failure, Kind, Outcome},
+    system,
+};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
     io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -39,9 +40,7 @@ impl Ready {
             }
             Ready::Pipe => {
                 send(&Message::Ready { text: text.into() });
-                let null = File::options().write(true).open("/dev/null");
-                let null = null.attempt(|| "cannot open /dev/null".into())?;
-                rustix::stdio::dup2_stdout(&null).attempt(|| "cannot let go of stdout".into())
+                system::let_go_of_stdout()
             }
         }
     }
@@ -68,13 +67,13 @@ fn send(message: &Message) {
 
 /// Starts `command` as a daemon with stderr going to `log`, and waits until it is ready.
 pub(crate) fn start(command: &mut Command, log: &Path) -> Outcome<String> {
-    let stderr = File::options()
+    let stderr = system::private_file()
         .create(true)
         .append(true)
-        .mode(0o600)
         .open(log)
         .attempt(|| format!("cannot open the log {}", log.display()))?;
     let (mut reader, writer) = std::io::pipe().attempt(|| "cannot make a pipe".into())?;
+    system::outlive(command);
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::from(writer))

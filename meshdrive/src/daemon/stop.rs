@@ -1,52 +1,27 @@
 //! The end of a daemon that was told to stop by a signal: send what can be sent, unmount, save.
 
-use super::{desk, drive::Drive, watch::notify};
-use crate::{
-    failure::{Attempt, Outcome},
-    mounts,
+use super::{
+    desk,
+    drive::Drive,
+    watch::{Word, notify},
 };
+use crate::{mounts, system::Signals};
 use fs_core::Command;
 use protocol::control::PathText;
-use sd_notify::NotifyState;
 use std::{sync::Arc, time::Duration};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the state is looked at while draining.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// What systemd is asked for on top, each time, in microseconds: 10 s.
-const EXTEND_USEC: u32 = 10_000_000;
+/// What systemd is asked for on top, each time.
+const EXTEND: Duration = Duration::from_secs(10);
 /// A busy mount is tried again so often, this far apart, before it is detached lazily.
 const BUSY_TRIES: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// SIGTERM and SIGINT.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From here on these signals no longer end the process by themselves.
-    pub(crate) fn listen() -> Outcome<Signals> {
-        let on = |kind| signal(kind).attempt(|| "cannot listen for signals".into());
-        Ok(Signals {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-        })
-    }
-
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Sends what is unsent, at most for `limit`, not at all while offline or paused; a second signal
 /// ends the wait. Then unmounts. What is left is on the disk and is sent by the next mount.
 pub(crate) async fn stop(drive: &Arc<Drive>, signals: &mut Signals, limit: Duration) {
-    notify(&[NotifyState::Stopping]);
+    notify(&[Word::Stopping]);
     tokio::select! {
         () = drain(drive) => {}
         () = signals.next() => tracing::warn!("told to stop twice: not waiting for unsent changes"),
@@ -64,7 +39,7 @@ pub(crate) async fn stop(drive: &Arc<Drive>, signals: &mut Signals, limit: Durat
     }
 }
 
-async fn drain(drive: &Drive) {
+async fn drain(drive: &Arc<Drive>) {
     let root = PathText::Text(String::new());
     let watch = async {
         loop {
@@ -72,15 +47,16 @@ async fn drain(drive: &Drive) {
             if status.all_in_cloud || !status.online || status.paused {
                 return;
             }
-            notify(&[
-                NotifyState::Status(&status.sentence),
-                NotifyState::ExtendTimeoutUsec(EXTEND_USEC),
-            ]);
+            notify(&[Word::Status(&status.sentence), Word::Wait(EXTEND)]);
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
+    let send = async {
+        desk::settled(drive).await;
+        drive.command(&root, Command::Sync).await
+    };
     tokio::select! {
-        _ = drive.command(&root, Command::Sync) => {}
+        _ = send => {}
         () = watch => {}
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{alarm::Alarm, desk, drive::Drive, inhibit::Inhibitor};
 use crate::{config::Config, store};
-use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
 
 /// How often it looks. Everything here is answered from memory.
@@ -43,14 +42,50 @@ pub(crate) async fn watch(drive: &Drive, config: &Config) -> End {
         inhibitor.see(&status.drive, sending, now);
         if status.sentence != shown {
             shown = status.sentence;
-            notify(&[NotifyState::Status(&shown)]);
+            notify(&[Word::Status(&shown)]);
         }
     }
 }
 
+/// What the manager of services is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Word<'a> {
+    Ready,
+    Stopping,
+    Status(&'a str),
+    /// Be patient for so long.
+    Wait(Duration),
+}
+
 /// Tells systemd, if it is there.
-pub(crate) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+#[cfg(unix)]
+pub(crate) fn notify(words: &[Word<'_>]) {
+    use sd_notify::NotifyState;
+    let states: Vec<NotifyState<'_>> = words
+        .iter()
+        .map(|word| match *word {
+            Word::Ready => NotifyState::Ready,
+            Word::Stopping => NotifyState::Stopping,
+            Word::Status(text) => NotifyState::Status(text),
+            Word::Wait(span) => {
+                let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+                NotifyState::ExtendTimeoutUsec(micros)
+            }
+        })
+        .collect();
+    if let Err(error) = sd_notify::notify(&states) {
         tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// It is no service of Windows.
+#[cfg(windows)]
+pub(crate) fn notify(words: &[Word<'_>]) {
+    for word in words {
+        match word {
+            Word::Status(text) => tracing::trace!(text),
+            Word::Wait(span) => tracing::trace!(?span, "not done yet"),
+            Word::Ready | Word::Stopping => {}
+        }
     }
 }

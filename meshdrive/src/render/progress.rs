@@ -29,6 +29,7 @@ impl Line {
     }
 
     /// Prints a message above the line.
+    #[cfg(unix)]
     pub(crate) fn talk(&self, message: &str) {
         self.0.suspend(|| super::talk(message));
     }

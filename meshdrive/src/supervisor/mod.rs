@@ -100,7 +100,7 @@ struct Life {
 
 impl Supervisor<'_> {
     async fn run(mut self) -> Outcome<ExitCode> {
-        let mut signals = daemon::Signals::listen()?;
+        let mut signals = crate::system::Signals::listen()?;
         // Whoever hangs up a terminal does not mean the drive.
         let mut hangup =
             signal(SignalKind::hangup()).attempt(|| "cannot listen for signals".into())?;
@@ -133,7 +133,7 @@ impl Supervisor<'_> {
     }
 
     /// From the start of a daemon to its end.
-    async fn live(&mut self, signals: &mut daemon::Signals) -> Outcome<End> {
+    async fn live(&mut self, signals: &mut crate::system::Signals) -> Outcome<End> {
         let mut life = match self.start() {
             Ok(life) => life,
             Err(failure) if self.handover.life == 0 => return Err(Ready::Pipe.fail(failure)),
@@ -265,7 +265,7 @@ impl Supervisor<'_> {
 }
 
 impl Life {
-    async fn wait(&mut self, signals: &mut daemon::Signals) -> io::Result<ExitStatus> {
+    async fn wait(&mut self, signals: &mut crate::system::Signals) -> io::Result<ExitStatus> {
         loop {
             tokio::select! {
                 status = self.child.wait() => return status,

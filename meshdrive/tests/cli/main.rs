@@ -1,5 +1,6 @@
 //! The program as a user or a script meets it: words on stdout and stderr, exit codes, files left.
-
+//! Of Linux: the program on Windows is met by the tests of `tests/projectedfslib`.
+#![cfg(unix)]
 // A failed step of a test is a failed test.
 #![allow(clippy::unwrap_used)]
 

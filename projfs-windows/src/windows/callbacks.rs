@@ -121,9 +121,8 @@ fn later(
     if taken {
         return HRESULT(PENDING);
     }
-    // Nobody has heard of it: taken back, and answered here.
-    let _ = provider.commands.finish(command, &token);
-    code(FsError::Busy)
+    // Nobody has heard of it: answered here, unless it was completed meanwhile by a stop.
+    if provider.commands.finish(command, &token) { code(FsError::Busy) } else { HRESULT(PENDING) }
 }
 
 /// # Safety

@@ -7,6 +7,7 @@ use super::{
     disk::DiskView,
     provider::{Bell, Provider},
     remote::Remote,
+    rename::RenameError,
     worker,
 };
 use crate::{
@@ -25,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 use windows::{
     Win32::{
@@ -44,6 +46,9 @@ use windows::{
 /// the store at once.
 const NAME_THREADS: usize = 8;
 const DATA_THREADS: usize = 16;
+
+/// Between two looks at the queue by somebody who waits for its end.
+const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What ProjFS tells of. Listings of opens would cost every open a call.
 const NOTIFY: [u32; 9] = [
@@ -149,16 +154,54 @@ impl Mount {
         Arc::new(Remote::new(&self.provider))
     }
 
-    /// Places that wait to be looked at.
+    /// Places that wait to be looked at; one more while it is not known which do.
     ///
     /// # Errors
     /// When the driver's file cannot be read.
     pub fn waiting(&self) -> Result<u64, MountError> {
-        Ok(self.provider.ledger.waiting()?)
+        let rung = *self.provider.bell.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: what the scan finds is in the queue before it ends.
+        let unknown = u64::from(rung.scan || rung.scanning);
+        Ok(self.provider.ledger.waiting()? + unknown)
+    }
+
+    /// Waits until every place was looked at, so that the core knows of everything that was done here.
+    /// Whether that was within `limit`; what is open, for one, may keep a place waiting.
+    #[must_use]
+    pub fn settle(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            match self.waiting() {
+                Ok(0) => return true,
+                Ok(_) if Instant::now() < end => std::thread::sleep(SETTLE_PAUSE),
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::error!(%error, "the queue cannot be read");
+                    // No sooner: callers ask again.
+                    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// The drive's tree by the paths that Windows uses.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.provider.tree
+    }
+
+    /// Renames a file or folder, also one that ProjFS refuses to rename. Wait with [`Mount::settle`] first.
+    ///
+    /// # Errors
+    /// See [`RenameError`]; nothing was renamed then.
+    pub fn rename(&self, from: &Place, to: &Place) -> Result<(), RenameError> {
+        self.provider.rename(from, to)
     }
 
     /// Takes what is clean at and below a path off this disk; it is projected again. Gives the bytes that
-    /// were freed. What was written here and has not been handed to the core stays, and what is open.
+    /// were freed. What is pinned stays, what was written here and has not been handed to the core, and
+    /// what is open.
     #[must_use]
     pub fn evict(&self, place: &Place) -> u64 {
         self.provider.evict(place)
@@ -170,7 +213,7 @@ impl Mount {
         let Some(Running(raw)) = running else { return };
         let provider = &self.provider;
         provider.bell.ring(|rung| rung.stop = true);
-        for id in provider.commands.drain() {
+        for id in provider.commands.close() {
             if let Some(call) = provider.context.call() {
                 // SAFETY: the context is open while `call` lives.
                 let _ = unsafe {

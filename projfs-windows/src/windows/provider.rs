@@ -58,6 +58,8 @@ pub(crate) struct Rung {
     pub(crate) stop: bool,
     /// The queue could not take something: look at everything.
     pub(crate) scan: bool,
+    /// Everything is being looked at.
+    pub(crate) scanning: bool,
 }
 
 impl Bell {
@@ -82,10 +84,11 @@ impl Provider {
 
     /// Completes a command, if nobody else has.
     pub(crate) fn complete(&self, id: i32, token: &Token, result: HRESULT) {
+        // In this order: without the right to call, the stop has completed it.
+        let Some(call) = self.context.call() else { return };
         if !self.commands.finish(id, token) {
             return;
         }
-        let Some(call) = self.context.call() else { return };
         // SAFETY: the context is open while `call` lives; no extended parameters are needed for any
         // command that is completed here.
         let completed = unsafe { (self.api.complete)(call.raw, id, result, std::ptr::null()) };

@@ -39,7 +39,7 @@ pub(super) fn start_enumeration(
 
 /// What is projected at a place.
 pub(super) fn find(provider: &Provider, place: &Place) -> Result<Entry, HRESULT> {
-    let entry = provider.tree.entry(place).map_err(code)?;
+    let entry = provider.tree.entry_to_show(place).map_err(code)?;
     entry.filter(is_shown).ok_or(code(FsError::NotFound))
 }
 

@@ -56,6 +56,7 @@ pub(super) fn run(provider: &Provider) {
         }
         if rung.scan {
             scan(provider, &Place::root());
+            provider.bell.ring(|rung| rung.scanning = false);
         }
         pass(provider, &mut failed);
     }
@@ -77,7 +78,7 @@ fn wait(provider: &Provider, failed: bool) -> Rung {
         }
     }
     let rung = *state;
-    *state = Rung { stop: state.stop, ..Rung::default() };
+    *state = Rung { stop: state.stop, scanning: state.scan, ..Rung::default() };
     rung
 }
 
@@ -177,7 +178,7 @@ fn carry(provider: &Provider, from: &Place, to: &Place) -> Result<(), Trouble> {
         return Ok(());
     }
     provider.make_parents(to)?;
-    provider.tree.rename(from, to)?;
+    provider.tree.rename(from, to, true)?;
     provider.ledger.moved(from, to)?;
     Ok(())
 }
@@ -204,6 +205,11 @@ pub(super) fn look(provider: &Provider, place: &Place, removed: bool) -> Result<
     let action = match decide(disk, core, known) {
         // Perhaps it was moved: whoever says so comes later.
         Action::RemoveFromCore if !removed => Action::Nothing,
+        // ProjFS cannot keep programs from making new files.
+        action if provider.read_only && action.changes_the_drive() => {
+            tracing::warn!(%place, "mounted for reading only: it stays on this disk");
+            return Ok(());
+        }
         action => action,
     };
     tracing::trace!(%place, removed, ?disk, ?core, ?known, ?action);

@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// minutes). Rows may be named: then the table is printed and not written
     #[arg(long, value_name = "ROW", num_args = 0.., conflicts_with_all = ["only", "peers"])]
     sync: Option<Vec<String>>,
+    /// The Windows driver's figures instead, under Wine through a model of ProjFS; printed only
+    #[arg(long, conflicts_with_all = ["only", "peers", "built"])]
+    windows: bool,
     /// Where stores, devices and the baseline's files are put (and removed again); should be ext4
     /// [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
@@ -99,6 +102,9 @@ impl Bench {
 /// When nothing can be built or mounted. A row that fails is a line of the table that says so, and
 /// an error at the end.
 pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
+    if options.windows {
+        return crate::windows::figures(root, options.quick);
+    }
     packages::need_mounts()?;
     let bench = prepare(root, options)?;
     if options.peers {

@@ -13,6 +13,12 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// The program that serves the store. `test` has it already, from a build of the whole workspace; for this
+/// package alone cargo would build half of it again, with other features.
+pub(super) fn build(root: &Path) -> Result<()> {
+    report::run(cargo(root).args(["build", "-p", "meshdrive"]))
+}
+
 /// Ended when dropped, with all it keeps.
 pub(super) struct Store {
     child: Child,
@@ -21,8 +27,8 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// Of the program as it was built last: see [`build`].
     pub(super) fn start(root: &Path) -> Result<Store> {
-        report::run(cargo(root).args(["build", "-p", "meshdrive"]))?;
         let folder = tempfile::tempdir()?;
         let said = folder.path().join("said");
         let child = Command::new(root.join("target/debug/meshdrive"))
@@ -52,9 +58,13 @@ impl Store {
 
     /// The file with the code that creates a drive, as programs under Wine see it.
     pub(super) fn setup_code(&self) -> String {
-        let path = self.folder.path().join("data/setup-code");
-        format!("Z:{}", path.display().to_string().replace('/', "\\"))
+        seen_by_wine(&self.folder.path().join("data/setup-code"))
     }
+}
+
+/// A path from the root, as programs under Wine see it.
+pub(super) fn seen_by_wine(path: &Path) -> String {
+    format!("Z:{}", path.display().to_string().replace('/', "\\"))
 }
 
 fn url_in(said: &str) -> Option<String> {

@@ -1,11 +1,14 @@
 use super::*;
 use crate::{
     client::Control,
-    dirs::{Dirs, Label},
+    dirs::{self, Dirs, Label},
     failure::Kind,
 };
 use protocol::control::{DriveStatus, PathText};
-use std::os::unix::fs::FileTypeExt;
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+};
 
 #[derive(Clone)]
 struct Parrot;

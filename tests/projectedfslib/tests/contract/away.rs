@@ -62,5 +62,16 @@ fn a_role_that_may_only_read_changes_nothing() {
     assert_eq!(refused(world.app.delete(&root, "a")), 0x8007_0013);
     assert_eq!(refused(world.app.rename(&root, "a", "b")), 0x8007_0013);
     assert_eq!(world.read("a").unwrap(), b"one");
+    // ProjFS asks nobody before a new file is made: it stays on this disk.
+    world.write("mine", b"mine");
+    world.app.make_dir(&root, "folder").unwrap();
+    world.quiet();
+    assert_eq!(world.state("mine"), "full");
+    let core = |name| world.device().tree.entry(&crate::world::place(name)).unwrap();
+    assert!(core("mine").is_none() && core("folder").is_none());
+    assert_eq!(
+        world.mount().rename(&crate::world::place("a"), &crate::world::place("b")),
+        Err(projfs_windows::windows::RenameError::ReadOnly)
+    );
     world.keeps_the_contract();
 }

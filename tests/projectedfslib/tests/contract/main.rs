@@ -10,6 +10,7 @@
 mod away;
 mod basics;
 mod line;
+mod moves;
 mod names;
 mod pressure;
 mod remote;

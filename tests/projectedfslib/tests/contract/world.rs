@@ -167,6 +167,18 @@ impl World {
         self.device.as_ref().unwrap()
     }
 
+    pub(crate) fn mount(&self) -> &Mount {
+        self.device().mount.as_ref().unwrap()
+    }
+
+    /// Asks the core as the control pipe does, about a path in the drive's own names.
+    #[track_caller]
+    pub(crate) fn pin(&self, at: &str, on: bool) {
+        let names = self.device().tree.own_names(&place(at)).unwrap();
+        let request = fs_core::Request::Control(fs_core::Command::Pin(names, on));
+        self.device().tree.port().call(request).unwrap();
+    }
+
     /// Until every place was looked at.
     #[track_caller]
     pub(crate) fn quiet(&self) {
@@ -269,7 +281,7 @@ impl Remote {
 
     #[track_caller]
     pub(crate) fn rename(&self, from: &str, to: &str) {
-        self.tree.rename(&place(from), &place(to)).unwrap();
+        self.tree.rename(&place(from), &place(to), true).unwrap();
     }
 
     pub(crate) fn read(&self, at: &str) -> Option<Vec<u8>> {

@@ -1,9 +1,9 @@
-//! What is mounted where, from `/proc/self/mountinfo` (proc(5)). Reading it never touches a mount, so
-//! a dead or slow one cannot hold us up.
+//! The kernel's list of mounts, `/proc/self/mountinfo` (proc(5)).
 
+use super::{Inside, is_recorded};
 use crate::{
     dirs::{Dirs, Label},
-    failure::{Attempt, Outcome},
+    failure::{Attempt, Failure, Kind, Outcome},
 };
 use std::{
     ffi::OsString,
@@ -17,14 +17,14 @@ const MOUNTINFO: &str = "/proc/self/mountinfo";
 const SOURCE_PREFIX: &str = "meshdrive:";
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct MountEntry {
-    pub(crate) mountpoint: PathBuf,
-    pub(crate) source: String,
+struct MountEntry {
+    mountpoint: PathBuf,
+    source: String,
 }
 
 impl MountEntry {
     /// The drive, when it is one of ours.
-    pub(crate) fn label(&self) -> Option<Label> {
+    fn label(&self) -> Option<Label> {
         self.source.strip_prefix(SOURCE_PREFIX)?.parse().ok()
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn source(label: &Label) -> String {
 }
 
 /// All mounts, later ones last (a later one hides an earlier one at the same place).
-pub(crate) fn all() -> Outcome<Vec<MountEntry>> {
+fn all() -> Outcome<Vec<MountEntry>> {
     let text = fs::read(MOUNTINFO).attempt(|| format!("cannot read {MOUNTINFO}"))?;
     Ok(parse(&text))
 }
@@ -50,20 +50,26 @@ pub(crate) fn ours(dirs: &Dirs) -> Outcome<Vec<(Label, PathBuf)>> {
     Ok(all()?.into_iter().filter_map(ours).collect())
 }
 
-/// Where a drive of this home is mounted.
-pub(crate) fn of(dirs: &Dirs, label: &Label) -> Outcome<Option<PathBuf>> {
-    Ok(ours(dirs)?.into_iter().rev().find(|(of, _)| of == label).map(|(_, at)| at))
-}
-
-/// Whether this home's daemon of `label` has mounted it at `mountpoint`.
-pub(crate) fn is_recorded(dirs: &Dirs, label: &Label, mountpoint: &Path) -> bool {
-    recorded(dirs, label).is_some_and(|record| record == mountpoint)
-}
-
-/// Where this home's daemon of `label` has mounted it, or had before it crashed.
-pub(crate) fn recorded(dirs: &Dirs, label: &Label) -> Option<PathBuf> {
-    let bytes = fs::read(dirs.mount_record(label)).ok()?;
-    Some(PathBuf::from(OsString::from_vec(bytes)))
+/// The drive that a path is in.
+///
+/// # Errors
+/// When the drive there is of another user or home.
+pub(crate) fn containing(dirs: &Dirs, path: &Path) -> Outcome<Option<Inside>> {
+    let best = all()?
+        .into_iter()
+        .filter(|entry| path.starts_with(&entry.mountpoint))
+        .max_by_key(|entry| entry.mountpoint.components().count());
+    let found = best.and_then(|entry| Some((entry.label()?, entry.mountpoint)));
+    let Some((label, mountpoint)) = found else { return Ok(None) };
+    if !is_recorded(dirs, &label, &mountpoint) {
+        return Err(Failure::new(
+            Kind::NotMounted,
+            format!("the drive at {} belongs to another user or home", mountpoint.display()),
+        )
+        .hint("run this as the user who mounted it, with the same MESHDRIVE_HOME"));
+    }
+    let below = path.strip_prefix(&mountpoint).unwrap_or(Path::new("")).to_owned();
+    Ok(Some(Inside { label, below }))
 }
 
 /// Whether the mount at `path` has lost its daemon. (`stat` would not do: the kernel answers that from
@@ -156,7 +162,7 @@ fn maps(pid: u32, mountpoint: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::of, *};
 
     #[test]
     fn lines_of_mountinfo() {
