@@ -28,7 +28,7 @@ use crate::{
 use desk::Desk;
 use drive::{Drive, Link};
 use engine::{Engine, EngineConfig};
-use fuse_linux::{Mount, MountConfig, MountError};
+use fuse_linux::{Mount, MountConfig, MountError, helper::HELPER};
 use keeper::Start;
 use protocol::keeper::AGAIN;
 use ready::Ready;
@@ -238,7 +238,14 @@ fn mount_config(plan: &Plan) -> MountConfig {
         threads: usize::from(plan.config.mount.threads),
         passthrough: plan.config.mount.passthrough,
         passed: Some(plan.dirs.drive_state(&plan.label).join("passed")),
+        helper: passthrough_helper(),
     }
+}
+
+/// The helper beside this program. Not looked for on the search path, which may lead through the mount.
+fn passthrough_helper() -> Option<PathBuf> {
+    let helper = std::env::current_exe().ok()?.parent()?.join(HELPER);
+    helper.exists().then_some(helper)
 }
 
 /// The note of where the drive is mounted. Goes when the mount fails; a crash leaves it.
