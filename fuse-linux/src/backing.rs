@@ -4,6 +4,8 @@
 //! descriptor and a call to get: it is kept for a while after the last close. What cannot be done here
 //! (no privilege, an old kernel, a cache on a stacked file system) is found out by the first try.
 
+use crate::helper::{self, Helper};
+use crate::mount::MountConfig;
 use crate::passed::{Passed, Record};
 use engine::Port;
 use fs_core::{FsError, HandleId, Ino};
@@ -13,8 +15,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -23,9 +25,6 @@ const IDLE_MAX: NonZeroUsize = NonZeroUsize::new(1_024).expect("1024 is not 0");
 /// Backing files lie on a plain file system, not on one that is stacked on another (`struct
 /// fuse_init_out`, `max_stack_depth`); so this mount itself may still be stacked on.
 const STACK_DEPTH: u32 = 1;
-
-/// `FUSE_DEV_IOC_BACKING_CLOSE`: `_IOW(229, 2, uint32_t)` (linux/fuse.h).
-const BACKING_CLOSE: libc::Ioctl = 0x4004_e502;
 
 /// Whether files are handed to the kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +41,9 @@ pub(crate) struct Backings {
     why_not: Mutex<String>,
     /// The way to the kernel, to give numbers back.
     channel: OnceLock<OwnedFd>,
+    /// The program that may do what this one may not, if there is one.
+    helper_program: Option<PathBuf>,
+    helper: OnceLock<Helper>,
 }
 
 #[derive(Default)]
@@ -71,13 +73,14 @@ struct Open {
 }
 
 impl Backings {
-    /// `record`: where it is written down what is open; without it nothing is handed to the kernel,
-    /// since no successor could go on. `fresh`: the mount is new.
-    pub(crate) fn new(wanted: bool, record: Option<&Path>, fresh: bool) -> Arc<Backings> {
+    /// Without a place where it is written down what is open nothing is handed to the kernel, since no
+    /// successor could go on. `fresh`: the mount is new.
+    pub(crate) fn new(config: &MountConfig, fresh: bool) -> Arc<Backings> {
+        let wanted = config.passthrough;
         let mut why_not: String =
             if wanted { "no place to record it" } else { "switched off" }.into();
         let mut state = State::default();
-        if let Some(path) = record {
+        if let Some(path) = &config.passed {
             match Record::open(path, fresh) {
                 Ok((record, found)) => state.inherit(record, &found),
                 Err(error) => why_not = format!("{}: {error}", path.display()),
@@ -88,6 +91,8 @@ impl Backings {
             on: AtomicBool::new(false),
             why_not: Mutex::new(why_not),
             channel: OnceLock::new(),
+            helper_program: config.helper.clone(),
+            helper: OnceLock::new(),
         })
     }
 
@@ -183,14 +188,42 @@ impl Backings {
         {
             return Err(io::Error::other("the backing file has another length than the file"));
         }
-        register(&file).inspect_err(|error| self.learn(error))
+        let registered = match self.helper.get() {
+            Some(helper) => helper.register(&file),
+            None => register(&file).or_else(|error| self.by_helper(error, &file)),
+        };
+        registered.inspect_err(|error| self.learn(error))
+    }
+
+    /// For lack of privilege the helper is asked, from now on first. `refused`: what the kernel said.
+    fn by_helper(&self, refused: io::Error, file: &File) -> io::Result<u32> {
+        let (Some(libc::EPERM), Some(program), Some(channel)) =
+            (refused.raw_os_error(), &self.helper_program, self.channel.get())
+        else {
+            return Err(refused);
+        };
+        let asked = Helper::start(program, channel)
+            .and_then(|helper| helper.register(file).map(|id| (helper, id)));
+        match asked {
+            Ok((helper, id)) => {
+                tracing::info!(program = %program.display(), "files are handed over by the helper");
+                // Only one thread gets here at a time: the state is locked.
+                let _ = self.helper.set(helper);
+                Ok(id)
+            }
+            Err(error) => {
+                tracing::debug!(program = %program.display(), %error, "the helper did not help");
+                Err(refused)
+            }
+        }
     }
 
     /// Some refusals will be the same for every file.
     fn learn(&self, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::EPERM) => self.give_up(
-                "only a program with CAP_SYS_ADMIN may hand files to the kernel: mount as root",
+                "only a program with CAP_SYS_ADMIN may hand files to the kernel: mount as root, or \
+                 install meshdrive-passthrough beside this program",
             ),
             Some(libc::ELOOP) => self.give_up(
                 "the cache lies on a stacked file system (such as overlayfs): put it on a plain one",
@@ -198,6 +231,7 @@ impl Backings {
             Some(libc::EOPNOTSUPP | libc::ENOTTY | libc::ENOSYS) => {
                 self.give_up("the file system of the cache cannot do it");
             }
+            Some(libc::EPIPE) => self.give_up("meshdrive-passthrough has ended: mount again"),
             _ => tracing::debug!(%error, "a file was not handed to the kernel"),
         }
     }
@@ -238,10 +272,11 @@ impl Backings {
     /// Ends the kernel's use of a number.
     fn give_back(&self, dropped: Option<Known>) {
         let (Some(known), Some(channel)) = (dropped, self.channel.get()) else { return };
-        // SAFETY: the call reads one number; the channel is open for as long as it is borrowed.
-        let done = unsafe { libc::ioctl(channel.as_raw_fd(), BACKING_CLOSE, &raw const known.id) };
-        if done < 0 {
-            let error = io::Error::last_os_error();
+        let done = match self.helper.get() {
+            Some(helper) => helper.give_back(known.id),
+            None => helper::give_back(channel, known.id),
+        };
+        if let Err(error) = done {
             tracing::debug!(%error, "the kernel keeps the number of a backing file");
         }
     }

@@ -8,6 +8,7 @@ mod door;
 mod errno;
 mod error;
 mod filesystem;
+pub mod helper;
 mod listing;
 mod mount;
 mod mountinfo;

@@ -43,6 +43,8 @@ pub struct MountConfig {
     /// A file in the drive's state folder for what a successor must know of that; without it there is
     /// no passthrough.
     pub passed: Option<PathBuf>,
+    /// The program that hands files to the kernel for an ordinary user (see [`crate::helper`]).
+    pub helper: Option<PathBuf>,
 }
 
 impl MountConfig {
@@ -56,6 +58,7 @@ impl MountConfig {
             threads: 2,
             passthrough: true,
             passed: None,
+            helper: None,
         }
     }
 }
@@ -117,7 +120,7 @@ impl Mount {
         let (acl, serving) = serving(config);
         let (door, seen) = (Door::new(port), Seen::default());
         let kept = channel.try_clone().map_err(failed)?;
-        let backings = Backings::new(config.passthrough, config.passed.as_deref(), true);
+        let backings = Backings::new(config, true);
         backings.set_channel(channel.try_clone().map_err(failed)?);
         let passing = (Arc::clone(&backings), config.passthrough);
         let translator = Translator::new(door.clone(), Arc::clone(&seen), passing);
@@ -153,7 +156,7 @@ impl Mount {
         let Kept { channel, offer, path, device } = kept;
         let failed = |source| MountError::Handshake { path: path.clone(), source };
         let (door, seen) = (Door::new(port.clone()), Seen::default());
-        let backings = Backings::new(config.passthrough, config.passed.as_deref(), false);
+        let backings = Backings::new(config, false);
         backings.set_channel(channel.try_clone().map_err(failed)?);
         let passing = (Arc::clone(&backings), config.passthrough);
         let translator = Translator::new(door.clone(), seen, passing);

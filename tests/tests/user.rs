@@ -69,3 +69,51 @@ fn a_closed_device_is_named() {
         said.all()
     );
 }
+
+/// The helper is root's and has its set-user-id bit: the user's own daemon has no rights, and yet the
+/// kernel reads and writes large files of the drive by itself.
+#[test]
+fn a_helper_brings_passthrough_to_an_ordinary_user() {
+    let test = "user::a_helper_brings_passthrough_to_an_ordinary_user";
+    if !is_root() {
+        return skip(test, "only root can install a program with rights");
+    }
+    let Some(place) = UserPlace::new(test) else { return };
+    let alone = tool(Path::new("/"), &large_files(&place, ""));
+    assert!(alone.out.contains("all went well"), "{}", alone.all());
+    if !alone.out.contains("install meshdrive-passthrough") {
+        return skip(test, "the kernel hands no files over here");
+    }
+    let Some(place) = UserPlace::new(test) else { return };
+    place.install_helper();
+    // The helper runs as the user, and a daemon that follows another one has a helper of its own.
+    let more = "
+        helper() { pgrep -u $(id -u) -f ^$(dirname $M)/meshdrive-passthrough; }
+        first=$(helper) && dead=$(pid) && exec 5< m/f && kill -9 $dead
+        while test -e /proc/$dead/exe; do :; done
+        cmp src m/f && cmp src - <&5 && cp src m/h && cmp src m/h && exec 5<&-
+        test \"$(helper)\" != \"$first\"
+        says_passthrough";
+    let helped = tool(Path::new("/"), &large_files(&place, more));
+    assert!(helped.out.contains("all went well"), "{}", helped.all());
+    assert_eq!(helped.out.matches("\"passthrough\":true").count(), 2, "{}", helped.all());
+}
+
+/// Writes and reads large files, says whether by passthrough, does `more`, and reads them after a
+/// mount anew.
+fn large_files(place: &UserPlace, more: &str) -> String {
+    place.script(&format!(
+        "{TIDY}
+        $M drive create work --server $URL --device a > key
+        $M mount work m
+        head -c 3000000 /dev/urandom > src && cp src m/f && sync m/f && cp src m/g
+        cmp src m/f && cmp src m/g && printf new | dd of=m/g conv=notrunc status=none
+        test \"$(head -c 3 m/g)\" = new
+        says_passthrough() {{ ($M status work --json || true) | tr , '\\n' | grep '\"passthrough'; }}
+        says_passthrough
+        {more}
+        $M sync && $M unmount work
+        $M mount work m && cmp src m/f && test \"$(head -c 3 m/g)\" = new
+        $M unmount work && echo all went well"
+    ))
+}

@@ -7,7 +7,7 @@ use crate::{
 };
 use engine::Port;
 use fs_core::Name;
-use fuse_linux::{Kept, MountConfig, Passthrough};
+use fuse_linux::{Kept, MountConfig, Passthrough, helper::HELPER};
 pub(super) use fuse_linux::{Mount, MountError};
 use protocol::control::{PathText, Refusal, RefusalCode};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,14 @@ fn mount_config(plan: &Plan) -> MountConfig {
         threads: usize::from(plan.config.mount.threads),
         passthrough: plan.config.mount.passthrough,
         passed: Some(plan.dirs.drive_state(&plan.label).join("passed")),
+        helper: passthrough_helper(),
     }
+}
+
+/// The helper beside this program. Not looked for on the search path, which may lead through the mount.
+fn passthrough_helper() -> Option<PathBuf> {
+    let helper = std::env::current_exe().ok()?.parent()?.join(HELPER);
+    helper.exists().then_some(helper)
 }
 
 fn mount_failure(error: MountError) -> Failure {
