@@ -4,9 +4,9 @@
 //! descriptor and a call to get: it is kept for a while after the last close. What cannot be done here
 //! (no privilege, an old kernel, a cache on a stacked file system) is found out by the first try.
 
-use crate::helper::{self, Helper};
 use crate::mount::MountConfig;
 use crate::passed::{Passed, Record};
+use crate::registrar::{self, Registrar};
 use engine::Port;
 use fs_core::{FsError, HandleId, Ino};
 use fuser::{InitFlags, KernelConfig};
@@ -43,7 +43,7 @@ pub(crate) struct Backings {
     channel: OnceLock<OwnedFd>,
     /// The program that may do what this one may not, if there is one.
     helper_program: Option<PathBuf>,
-    helper: OnceLock<Helper>,
+    helper: OnceLock<Registrar>,
 }
 
 #[derive(Default)]
@@ -202,7 +202,7 @@ impl Backings {
         else {
             return Err(refused);
         };
-        let asked = Helper::start(program, channel)
+        let asked = Registrar::start(program, channel)
             .and_then(|helper| helper.register(file).map(|id| (helper, id)));
         match asked {
             Ok((helper, id)) => {
@@ -274,7 +274,7 @@ impl Backings {
         let (Some(known), Some(channel)) = (dropped, self.channel.get()) else { return };
         let done = match self.helper.get() {
             Some(helper) => helper.give_back(known.id),
-            None => helper::give_back(channel, known.id),
+            None => registrar::give_back(channel, known.id),
         };
         if let Err(error) = done {
             tracing::debug!(%error, "the kernel keeps the number of a backing file");

@@ -8,13 +8,13 @@ mod door;
 mod errno;
 mod error;
 mod filesystem;
-pub mod helper;
 mod listing;
 mod mount;
 mod mountinfo;
 mod notify;
 mod passed;
 mod reattach;
+pub mod registrar;
 mod resent;
 
 #[cfg(test)]

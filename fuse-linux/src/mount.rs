@@ -43,7 +43,7 @@ pub struct MountConfig {
     /// A file in the drive's state folder for what a successor must know of that; without it there is
     /// no passthrough.
     pub passed: Option<PathBuf>,
-    /// The program that hands files to the kernel for an ordinary user (see [`crate::helper`]).
+    /// The program that hands files to the kernel for an ordinary user (see [`crate::registrar`]).
     pub helper: Option<PathBuf>,
 }
 

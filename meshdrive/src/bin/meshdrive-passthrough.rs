@@ -1,12 +1,12 @@
 //! Hands files of an ordinary user's drive to the kernel, for a daemon that may not (see
-//! `fuse_linux::helper`). Installed beside `meshdrive`, set-user-id root or with the capability
+//! `fuse_linux::registrar`). Installed beside `meshdrive`, set-user-id root or with the capability
 //! CAP_SYS_ADMIN alone. Started by the daemon, never by hand.
 
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    match fuse_linux::helper::serve(std::io::stdin()) {
+    match fuse_linux::registrar::serve(std::io::stdin()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("meshdrive-passthrough is started by meshdrive, not by hand: {error}");

@@ -7,7 +7,7 @@ use crate::{
 };
 use engine::Port;
 use fs_core::Name;
-use fuse_linux::{Kept, MountConfig, Passthrough, helper::HELPER};
+use fuse_linux::{Kept, MountConfig, Passthrough, registrar::HELPER};
 pub(super) use fuse_linux::{Mount, MountError};
 use protocol::control::{PathText, Refusal, RefusalCode};
 use std::path::{Path, PathBuf};

@@ -25,22 +25,22 @@ use talk::{Ask, ask};
 pub const HELPER: &str = "meshdrive-passthrough";
 
 /// A running helper; it ends when this is dropped, or the daemon does.
-pub(crate) struct Helper {
+pub(crate) struct Registrar {
     socket: Mutex<OwnedFd>,
     child: Child,
 }
 
-impl Helper {
+impl Registrar {
     /// Starts the helper for the mount behind `channel`.
     ///
     /// # Errors
     /// It is not installed, or has not the privilege (`PermissionDenied`).
-    pub(crate) fn start(program: &Path, channel: &OwnedFd) -> io::Result<Helper> {
+    pub(crate) fn start(program: &Path, channel: &OwnedFd) -> io::Result<Registrar> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(program);
         command.current_dir("/").stdin(theirs).stdout(Stdio::null());
-        let helper = Helper { child: command.spawn()?, socket: Mutex::new(ours) };
+        let helper = Registrar { child: command.spawn()?, socket: Mutex::new(ours) };
         helper.ask(Ask::Channel, 0, Some(channel)).map(|_| helper)
     }
 
@@ -60,7 +60,7 @@ impl Helper {
     }
 }
 
-impl Drop for Helper {
+impl Drop for Registrar {
     fn drop(&mut self) {
         // A closed socket is how it is told; this end goes right after, so shut it down first.
         let socket = self.socket.get_mut().unwrap_or_else(PoisonError::into_inner);
