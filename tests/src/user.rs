@@ -55,7 +55,7 @@ impl UserPlace {
     /// Puts the program that hands files to the kernel beside the user's, as an administrator would.
     pub fn install_helper(&self) {
         let helper = self.path(HELPER);
-        copy_program(&program().with_file_name(HELPER), &helper);
+        copy_program(program().with_file_name(HELPER), &helper);
         // Last: a change of owner takes the bit away.
         std::os::unix::fs::chown(&helper, Some(0), Some(0)).unwrap();
         fs::set_permissions(&helper, Permissions::from_mode(0o4755)).unwrap();

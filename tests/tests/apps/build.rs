@@ -1,5 +1,5 @@
 use super::comes_back_everywhere;
-use meshdrive_tests::{World, have, tool};
+use meshdrive_tests::{World, have, tool, wait_until};
 
 /// A project in C: generated sources, a static library, a program that links it; make sees what is
 /// up to date by the times.
@@ -89,6 +89,10 @@ RS
             "{quiet}\n! cargo build 2>&1 | grep -q Compiling; test $(./target/debug/bin) = 43"
         ),
     );
+    // Cargo has written there. What comes of that while the other device removes it would stay.
+    world.a.sync();
+    std::fs::write(world.a.path("written"), "").unwrap();
+    wait_until("the other device has it", || b.path("written").exists());
     tool(
         &b.path("work"),
         &format!(
