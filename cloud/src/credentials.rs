@@ -83,7 +83,7 @@ impl Credentials {
         let mut text = Zeroizing::new(String::new());
         file.take(FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
         Credentials::decode(&text).ok_or_else(|| {
-            local(path, "is damaged or from a newer Meshdrive; join the drive again with a code")
+            local(path, "is damaged or from a newer Meshdrive; move it away and join the drive again with a code")
         })
     }
 

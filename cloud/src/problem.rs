@@ -31,8 +31,15 @@ pub(crate) fn from_answer(
 fn meaning(code: &str, status: StatusCode) -> (CloudErrorKind, &'static str) {
     use CloudErrorKind as Kind;
     match code {
-        "unauthorized" => (Kind::Denied, "; join this drive again with a new code"),
-        "revoked" => (Kind::Denied, "; this device was removed from the drive"),
+        "unauthorized" => (
+            Kind::Denied,
+            "; `meshdrive drive join NAME --again` with a new code keeps what is here",
+        ),
+        "revoked" => (
+            Kind::Denied,
+            "; this device was removed from the drive (`meshdrive drive join NAME --again` with a new code \
+             takes it in again)",
+        ),
         "code_unknown" => (
             Kind::Denied,
             "; codes work once and not for long: ask for a new one on another device",

@@ -59,7 +59,7 @@ async fn device(parts: &Parts, app: &App) -> Result<Device, Problem> {
     }
     let found = app.db.read(move |conn| drives::device_by_token(conn, &hash)).await?;
     let Some(device) = found else {
-        return Err(Problem::unauthorized("this token is not known here: join the drive again"));
+        return Err(Problem::unauthorized("this token is not known here"));
     };
     app.tokens.remember(hash, device);
     Ok(device)

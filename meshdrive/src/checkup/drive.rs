@@ -29,7 +29,8 @@ pub(crate) async fn all(dirs: &Dirs, config: &Config, label: &Label) -> Vec<Find
     let credentials = match store::credentials(dirs, label) {
         Ok(credentials) => credentials,
         Err(failure) => {
-            let advice = "join the drive again with a join code or the recovery key";
+            let advice =
+                "move the file away and join the drive again with a join code or the recovery key";
             findings.push(Finding::fail(what, failure.error.root_cause().to_string(), advice));
             return findings;
         }
@@ -162,7 +163,7 @@ async fn membership(dirs: &Dirs, config: &Config, label: &Label) -> Finding {
         Ok(Err(error)) if error.kind == CloudErrorKind::Denied => Finding::fail(
             what,
             error.message.to_string(),
-            "join the drive again with a join code or the recovery key",
+            "unmount it, and `meshdrive drive join NAME --again` with a join code or the recovery key",
         ),
         Ok(Err(error)) => Finding::fail(what, error.message.to_string(), "try again later"),
         Err(_) => Finding::fail(what, "the store does not answer in time", "try again later"),

@@ -5,12 +5,12 @@ use crate::{
     config::Config,
     dirs::Label,
     drives,
-    failure::{Attempt, Failure, Outcome},
+    failure::{Attempt, Failure, Kind, Outcome},
     mounts,
     render::{self, table},
     store, system,
 };
-use cloud::ClientOptions;
+use cloud::{ClientOptions, Credentials};
 use std::{
     io::{BufRead, IsTerminal},
     path::PathBuf,
@@ -62,6 +62,10 @@ pub(crate) struct JoinArgs {
     /// Read the code from this file
     #[arg(long, value_name = "FILE", conflicts_with = "code")]
     code_file: Option<PathBuf>,
+    /// The drive is on this device, but the store knows the device no more (it was sent away, or the store
+    /// came back from a backup): become a member again, and keep what is here, also what is unsent
+    #[arg(long)]
+    again: bool,
 }
 
 /// Where the store is, and who we are there.
@@ -149,13 +153,22 @@ async fn create(app: &App, args: CreateArgs) -> Outcome {
 }
 
 async fn join(app: &App, args: JoinArgs) -> Outcome {
-    drives::reserve(&app.dirs, &args.name)?;
+    let known = if args.again {
+        Some(unmounted(app, &args.name)?)
+    } else {
+        drives::reserve(&app.dirs, &args.name)?;
+        None
+    };
     let options = args.server.options(app.config()?);
     let code = secret(args.code, args.code_file, "Join code or recovery key: ")?;
     let url = args.server.url.trim();
     let credentials = cloud::join(url, &code, &args.server.device()?, &options)
         .await
         .map_err(|error| Failure::from(error).context(format!("cannot join the drive at {url}")))?;
+    if known.is_some_and(|known| known.drive != credentials.drive) {
+        return Err(Failure::usage(format!("that code is not for the drive {}", args.name))
+            .hint("nothing was changed here; to join that drive, choose another name for it"));
+    }
     credentials.save(&app.dirs.credentials(&args.name)).map_err(|error| {
         Failure::from(error)
             .context("joined, but this device cannot keep the keys")
@@ -163,6 +176,19 @@ async fn join(app: &App, args: JoinArgs) -> Outcome {
     })?;
     render::talk(format!("Joined {0}. Mount it with `meshdrive mount {0} DIRECTORY`.", args.name));
     Ok(())
+}
+
+/// The membership so far of a drive that nobody serves now.
+fn unmounted(app: &App, label: &Label) -> Outcome<Credentials> {
+    drives::require(&app.dirs, label)?;
+    if drives::is_running(&app.dirs, label) {
+        return Err(Failure::new(Kind::Busy, format!("the drive {label} is mounted")).hint(
+            format!(
+                "`meshdrive unmount {label} --keep-pending` keeps what is unsent; then join again"
+            ),
+        ));
+    }
+    store::credentials(&app.dirs, label)
 }
 
 #[derive(serde::Serialize)]

@@ -194,6 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(windows, ignore = "Wine keeps the old case of a name")]
     fn a_plain_folder_passes_and_is_left_clean() {
         let home = tempfile::tempdir().unwrap();
         assert_eq!(steps(&home.path().join("test")).unwrap(), 0);

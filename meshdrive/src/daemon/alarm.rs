@@ -101,6 +101,7 @@ mod tests {
         DriveStatus { drive, conflicts, held_removals: held, attention, ..DriveStatus::default() }
     }
 
+    #[cfg(unix)] // by a shell
     #[tokio::test]
     async fn what_is_new_is_told_once() {
         let folder = tempfile::tempdir().unwrap();

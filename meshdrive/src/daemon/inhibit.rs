@@ -86,7 +86,7 @@ impl Drop for Inhibitor {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
     /// A stand-in that notes when it began and when its input ended.

@@ -177,6 +177,21 @@ fn claim_a_device_can_be_sent_away() {
     assert!(!a.path("mine").exists());
     let list = a.run(&["devices", "work", "--json"]).json();
     assert!(list[1]["revoked_ns"].is_i64(), "{list}");
+    // Taken in again, it sends what it has written meanwhile.
+    let join = |more: &[&str]| {
+        let code = a.run(&["drive", "invite", "work", "--json"]).json()["code"].clone();
+        let (url, code) = (world.server.url(), code.as_str().unwrap().to_owned());
+        let ask = ["drive", "join", "work", "--server", &url, "--device", "b", "--code", &code];
+        b.run(&[&ask[..], more].concat())
+    };
+    join(&["--again"]).expect(6, &["--keep-pending"]);
+    b.run(&["unmount", "work", "--keep-pending"]).expect(0, &[]);
+    join(&[]).expect(2, &["there is a drive work on this device already"]);
+    join(&["--again"]).expect(0, &["Joined work"]);
+    b.mount();
+    b.sync();
+    has(a, "mine", b"kept");
+    has(&b, "secret", b"after");
 }
 
 #[test]
