@@ -86,7 +86,8 @@ impl Drop for Inhibitor {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     /// A stand-in that notes when it began and when its input ended.
