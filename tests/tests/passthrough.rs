@@ -119,6 +119,8 @@ fn the_second_open_goes_the_way_of_the_first() {
     assert!(fs::read(&path).unwrap() == bytes, "all see each other's bytes");
     drop((first, second, writer, both));
     a.sync();
+    // The kernel tells of closes in its own time.
+    wait_until("closed", || a.figure("open_handles") == 0);
     // Reading and writing first: through the daemon, and so are all that join.
     let first = read_write(&path);
     let second = read_only(&path);
