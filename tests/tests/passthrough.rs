@@ -68,6 +68,7 @@ fn new_file(path: &Path) -> File {
 fn goes_past(device: &Device, work: impl FnOnce() + Send + 'static) -> bool {
     let daemon = Pid::from_raw(device.pid()).unwrap();
     kill_process(daemon, Signal::STOP).unwrap();
+    wait_until("every thread stands still", || is_stopped(daemon));
     let (sender, receiver) = mpsc::channel();
     let worker = thread::spawn(move || {
         work();
@@ -77,6 +78,15 @@ fn goes_past(device: &Device, work: impl FnOnce() + Send + 'static) -> bool {
     kill_process(daemon, Signal::CONT).unwrap();
     worker.join().unwrap();
     done
+}
+
+/// A signal to stop is sent at once, and reaches a thread when that is next run.
+fn is_stopped(process: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
 }
 
 fn reads_past(device: &Device, file: &File, at: u64) -> bool {
