@@ -63,7 +63,8 @@ impl Home {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.path().join("state/work/meshdrive.log")).unwrap_or_default()
+        fs::read_to_string(self.path().join("state").join("work").join("meshdrive.log"))
+            .unwrap_or_default()
     }
 }
 
