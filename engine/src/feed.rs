@@ -55,20 +55,19 @@ impl Backoff {
 /// The feed thread.
 pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
     let mut backoff = Backoff::new(seed);
-    let mut told = None;
     while hall.jobs.phase() == Phase::Running && !hall.failed() {
         let Some(connected) = reach(hall) else { return };
         match connected {
             Ok(head) => {
                 backoff.reset();
-                tell(hall, &mut told, true);
+                tell(hall, true);
                 let Some(lost) = follow(hall, head) else { return };
                 tracing::info!(error = %lost, "the feed is lost; reconnecting");
-                tell(hall, &mut told, false);
+                tell(hall, false);
             }
             Err(error) => {
                 tracing::debug!(%error, "the cloud store cannot be reached");
-                tell(hall, &mut told, false);
+                tell(hall, false);
             }
         }
         if pause(hall, backoff.next()).is_none() {
@@ -109,11 +108,10 @@ async fn wait_head(cloud: Arc<dyn CloudStore>, seen: Rev) -> Result<Rev, CloudEr
     cloud.wait_head(seen).await
 }
 
-fn tell(hall: &Arc<Hall>, told: &mut Option<bool>, up: bool) {
-    if *told != Some(up) {
-        *told = Some(up);
-        hall.deliver(Event::Link(up));
-    }
+/// Said at every look, not only at a change: the core may have reached the store by itself meanwhile, and
+/// lost it again.
+fn tell(hall: &Arc<Hall>, up: bool) {
+    hall.deliver(Event::Link(up));
 }
 
 async fn bounded<T>(

@@ -291,7 +291,9 @@ impl Drive {
         } else if !up && was {
             self.inbox.online = false;
             self.inbox.trouble = "the cloud store cannot be reached".to_string();
-            // Its answer says why, if it gives one: a device may have been sent away.
+            // Its answer says why, if it gives one: a device may have been sent away. One that was asked
+            // for before the loss says nothing about now.
+            self.inbox.connecting = false;
             self.connect();
         }
     }

@@ -244,6 +244,23 @@ fn a_temporary_name_waits_longer() {
     assert_eq!(desk.live(b"movie.part").len(), 1, "delayed, not dropped");
 }
 
+/// The answer to a connect may be on its way when the store is lost: it is no news any more.
+#[test]
+fn an_answer_from_before_a_loss_makes_no_one_online() {
+    let mut desk = Desk::new();
+    desk.save(Ino::ROOT, b"file", b"x");
+    desk.rest();
+    // A hint that is behind what was sent makes it ask.
+    desk.device.handle(Event::Head(Rev(0)));
+    assert_eq!(desk.device.flights.len(), 1, "it asks");
+    desk.device.handle(Event::Link(false));
+    desk.device.complete(0, &mut desk.store, &mut desk.random, true);
+    assert!(!desk.status().online);
+    desk.go_offline();
+    desk.rest();
+    assert!(!desk.status().online);
+}
+
 #[test]
 fn renaming_a_folder_is_one_operation() {
     let mut desk = Desk::new();
