@@ -14,7 +14,7 @@ pub(crate) use write::{
     Writer, delete_content, dig_grave, keep_only, put_content, put_flight, put_node, set_meta,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ fn connect(path: &Path, cache_kib: i64) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY)?;
+    // Plans do not hang on what is bound: else a statement may be prepared anew for each new value.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update(None, "cache_size", -cache_kib)?;
     conn.pragma_update(None, "synchronous", "normal")?;

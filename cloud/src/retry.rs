@@ -88,12 +88,14 @@ fn fraction() -> f64 {
 
 #[async_trait]
 impl CloudStore for Retrying {
+    /// Not repeated, as the next two: their callers wait in a loop already and must hear that the link
+    /// is down.
     async fn connect(&self) -> Result<DriveInfo, CloudError> {
-        self.again(|| self.inner.connect()).await
+        self.inner.connect().await
     }
 
     async fn connect_again(&self, known: Known) -> Result<DriveInfo, CloudError> {
-        self.again(|| self.inner.connect_again(known)).await
+        self.inner.connect_again(known).await
     }
 
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {
@@ -108,7 +110,6 @@ impl CloudStore for Retrying {
         self.again(|| self.inner.changes(since)).await
     }
 
-    /// Not repeated: its caller waits in a loop already and must hear that the link is down.
     async fn wait_head(&self, seen: Rev) -> Result<Rev, CloudError> {
         self.inner.wait_head(seen).await
     }

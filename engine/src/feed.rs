@@ -13,6 +13,8 @@ const FIRST_WINDOW: Duration = Duration::from_millis(500);
 const LAST_WINDOW: Duration = Duration::from_secs(30);
 /// No wait is shorter, so that a store that refuses at once is not hammered.
 const LEAST_WAIT: Duration = Duration::from_millis(50);
+/// The least time between two looks for which somebody rings.
+const LEAST_RUNG: Duration = Duration::from_secs(1);
 /// A connect that takes longer has failed.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// A store that says nothing for so long is lost. Stores answer a quiet wait after about a minute.
@@ -70,8 +72,9 @@ pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
                 tell(hall, false);
             }
         }
-        if pause(hall, backoff.next()).is_none() {
-            return;
+        let Some(rung) = rest(hall, backoff.next()) else { return };
+        if rung {
+            backoff.reset();
         }
     }
 }
@@ -125,6 +128,14 @@ async fn bounded<T>(
 /// Sleeps, unless the engine stops (`None`).
 fn pause(hall: &Arc<Hall>, length: Duration) -> Option<()> {
     stoppable(hall, async move { tokio::time::sleep(length).await })
+}
+
+/// Waits before the next look for the store: for `length`, or until there is reason to look now
+/// (true).
+pub(crate) fn rest(hall: &Arc<Hall>, length: Duration) -> Option<bool> {
+    pause(hall, length.min(LEAST_RUNG))?;
+    let more = length.saturating_sub(LEAST_RUNG);
+    stoppable(hall, async { tokio::time::timeout(more, hall.look.notified()).await.is_ok() })
 }
 
 /// Waits on this thread for `work`, or for the engine to stop (`None`).

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 /// A lock hold longer than this is reported: `handle` is meant to take microseconds.
 const LONG_HOLD: Duration = Duration::from_millis(50);
@@ -68,6 +69,8 @@ pub(crate) struct Hall {
     pub(crate) stale: StaleQueue,
     pub(crate) filler: Filler,
     pub(crate) fence: Arc<Fence>,
+    /// Rung when there is reason to look for the store now.
+    pub(crate) look: Notify,
     /// The tree as it was, beside the core.
     pub(crate) past: Past,
 }
@@ -100,6 +103,7 @@ impl Hall {
             stale: StaleQueue::default(),
             filler: Filler::default(),
             fence: Arc::default(),
+            look: Notify::new(),
         })
     }
 
@@ -218,6 +222,9 @@ impl Hall {
     }
 
     fn reply(&self, callback: Callback, result: Result<Response, FsError>, after: Seq) {
+        if matches!(result, Err(FsError::Offline)) {
+            self.look.notify_one();
+        }
         let safe = self.journal.reach(&*self.local, after);
         callback(safe.and(result));
     }

@@ -29,6 +29,11 @@ impl Port {
         self.hall.submit(request, Box::new(reply));
     }
 
+    /// Looks for the store now, if it is away, instead of waiting for the next look.
+    pub fn look_for_store(&self) {
+        self.hall.look.notify_one();
+    }
+
     /// The backing file of `ino`, open for reading, to be handed to the kernel for passthrough. `None` if
     /// there is none.
     ///

@@ -5,8 +5,13 @@ mod runs;
 mod stores;
 mod trouble;
 
+use crate::clock::Clock;
+use crate::hall::{Hall, Rooms};
 use crate::{Driver, Engine, EngineConfig, Port};
-use fs_core::{FsError, HandleId, Ino, Limits, Name, OpenFlags, Owner, Request, Response, Stale};
+use cache::LocalStore;
+use fs_core::{
+    Drive, FsError, HandleId, Ino, Limits, Name, OpenFlags, Owner, Request, Response, Stale,
+};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stores::{MemoryCloud, MemoryLocal};
@@ -46,6 +51,16 @@ impl World {
         })
         .unwrap()
     }
+
+    /// The same without its threads.
+    fn hall(&self) -> Arc<Hall> {
+        let (local, cloud) = (Arc::clone(&self.local), Arc::clone(&self.cloud));
+        let (recovered, clock) = (local.recover().unwrap(), Clock::start());
+        let last_seq = recovered.last_seq;
+        let drive = Drive::recover(recovered, self.limits, 7, clock.now());
+        let runtime = self.runtime.handle().clone();
+        Hall::new(drive, last_seq, Rooms { local, cloud, runtime, clock })
+    }
 }
 
 #[derive(Default)]
@@ -57,7 +72,7 @@ impl Driver for Told {
     }
 }
 
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < end, "never came true: {what}");

@@ -19,6 +19,8 @@ use alloc::{
 
 /// Milliseconds between attempts to connect.
 const RECONNECT_MS: u64 = 2_000;
+/// The same while there is no link.
+const RECONNECT_AWAY_MS: u64 = 30_000;
 /// News held in memory; the feed is asked for more when it is worked off.
 const NEWS_MAX: usize = 4;
 
@@ -243,7 +245,9 @@ impl Drive {
             Err(error) => {
                 self.inbox.trouble = error.message.to_string();
                 self.inbox.online = false;
-                self.inbox.next_try = Some(self.now.mono.plus_millis(RECONNECT_MS));
+                // Without a link the next one is awaited: its news tells at once.
+                let wait = if self.inbox.link { RECONNECT_MS } else { RECONNECT_AWAY_MS };
+                self.inbox.next_try = Some(self.now.mono.plus_millis(wait));
             }
         }
     }

@@ -48,7 +48,7 @@ async fn only_what_may_help_is_tried_again_and_not_for_ever() {
     let world = World::new().await;
     let always = Faulty::planned(world.store.clone(), 0, |_, _| Some(Fault::Before));
     let store = Retrying::new(Arc::new(always), Duration::from_millis(50));
-    assert_eq!(store.connect().await.unwrap_err().kind, CloudErrorKind::Retry);
+    assert_eq!(store.devices().await.unwrap_err().kind, CloudErrorKind::Retry);
     // Not repeated: it would take the whole patience.
     let patient = Retrying::new(world.store.clone(), Duration::from_secs(3_600));
     let gone = patient.versions(new_node()).await.unwrap_err();
@@ -56,6 +56,7 @@ async fn only_what_may_help_is_tried_again_and_not_for_ever() {
     let never = Faulty::planned(world.store.clone(), 0, |_, _| Some(Fault::Before));
     let store = Retrying::new(Arc::new(never), Duration::from_secs(3_600));
     assert!(store.wait_head(Rev(0)).await.is_err(), "waiting for the head is not repeated");
+    assert!(store.connect().await.is_err(), "nor is connecting");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! What happens when the disk, the cloud or the core fail.
 
 use super::*;
+use crate::feed;
+use crate::jobs::Phase;
+use fs_core::Event;
 use std::sync::atomic::Ordering;
 
 #[test]
@@ -31,6 +34,32 @@ fn a_lost_feed_is_found_again() {
     eventually("new content", || {
         lookup(&port, "a").and_then(|ino| read(&port, ino, 9)) == Ok(b"two".to_vec())
     });
+}
+
+#[test]
+fn whoever_needs_the_store_does_not_wait_for_the_next_look() {
+    let world = World::new();
+    world.cloud.online.send_replace(false);
+    // Without the thread that looks, which would hear it.
+    let hall = world.hall();
+    let hour = Duration::from_secs(3_600);
+    hall.look.notify_one();
+    assert_eq!(feed::rest(&hall, hour), Some(true));
+    // A call that fails as the store is away rings too.
+    let (answers, answer) = std::sync::mpsc::channel();
+    let request = Request::Lookup { parent: Ino::ROOT, name: name("a") };
+    hall.submit(request, Box::new(move |result| answers.send(result).unwrap()));
+    let mut refused = None;
+    eventually("a refusal", || {
+        hall.deliver(Event::Tick);
+        refused = answer.try_recv().ok();
+        refused.is_some()
+    });
+    assert_eq!(refused.unwrap().err(), Some(FsError::Offline));
+    assert_eq!(feed::rest(&hall, hour), Some(true));
+    assert_eq!(feed::rest(&hall, Duration::from_millis(1)), Some(false));
+    hall.jobs.enter(Phase::Stopping);
+    assert_eq!(feed::rest(&hall, hour), None);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
 /// before waiting makes no sense.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const OFFLINE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same if it has been out of reach for longer than that already.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Waits until everything changed below `path` before this call is in the cloud; says how far it is.
 ///
@@ -65,7 +67,9 @@ pub(crate) async fn send(control: &Control, path: PathText, line: &Line) -> Outc
                     .hint("look with `meshdrive status --pending`, then approve it or undo it"));
             }
             offline = if status.online { Duration::ZERO } else { offline + LOOK_EVERY };
-            if offline >= OFFLINE_PATIENCE || (!status.online && status.offline_secs > Some(3)) {
+            // The daemon looks for the store as soon as it is asked to send.
+            let known = status.offline_secs > Some(OFFLINE_PATIENCE.as_secs());
+            if offline >= if known { LOOK_PATIENCE } else { OFFLINE_PATIENCE } {
                 return Err(Failure::new(Kind::Offline, sentence::of_drive(&status))
                     .hint("it is sent as soon as the store can be reached again"));
             }

@@ -44,6 +44,7 @@ impl Clerk for Desk {
                 Ok(Reply::Freed { bytes })
             }
             Request::Sync { path } => {
+                drive.port.look_for_store();
                 settled(&self.0).await;
                 drive.command(&path, Command::Sync).await.map(|_| Reply::Done)
             }

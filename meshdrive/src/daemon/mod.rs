@@ -298,6 +298,8 @@ async fn serve(plan: &Plan, ready: &Ready, drive: Arc<Drive>, socket: Socket) ->
     if plan.detached {
         tracing::info!("{text}");
     }
+    #[cfg(unix)]
+    watch::network(drive.port.clone());
     drive.keeper.serving();
     driver::serving(plan, &drive.mount);
     ready.tell(&text)?;

@@ -47,6 +47,26 @@ pub(crate) async fn watch(drive: &Drive, config: &Config) -> End {
     }
 }
 
+/// From now on a store that is away is looked for as soon as this machine's network changes, on a thread
+/// that ends with the process.
+#[cfg(unix)]
+pub(crate) fn network(port: engine::Port) {
+    let follow = move || {
+        let network = crate::system::Network::listen()?;
+        loop {
+            network.changed()?;
+            port.look_for_store();
+        }
+    };
+    let run = move || {
+        let Err(error): std::io::Result<std::convert::Infallible> = follow();
+        tracing::info!(%error, "the kernel does not tell of changes of the network");
+    };
+    if let Err(error) = std::thread::Builder::new().name("network".into()).spawn(run) {
+        tracing::warn!(%error, "changes of the network are not followed");
+    }
+}
+
 /// What the manager of services is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Word<'a> {

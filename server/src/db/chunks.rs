@@ -22,11 +22,12 @@ pub(crate) struct Place {
     pub(crate) len: u32,
 }
 
+pub(super) const FIND: &str = "SELECT pack.id, chunk.at, chunk.len FROM chunk \
+    JOIN pack ON pack.num = chunk.pack WHERE chunk.drive = ? AND chunk.id = ?";
+
 /// Where a chunk lies; `None` if it is not stored, or in a pack that cannot be read.
 pub(crate) fn find(conn: &Connection, drive: i64, id: &Hash) -> Result<Option<Place>, Problem> {
-    let sql = "SELECT pack.id, chunk.at, chunk.len FROM chunk JOIN pack ON pack.num = chunk.pack \
-               WHERE chunk.drive = ? AND chunk.id = ?";
-    let mut query = conn.prepare_cached(sql)?;
+    let mut query = conn.prepare_cached(FIND)?;
     let place = query.query_row((drive, id), |row| {
         Ok(Place { pack: row.get(0)?, at: row.get::<_, i64>(1)?.cast_unsigned(), len: row.get(2)? })
     });

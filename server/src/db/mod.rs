@@ -16,7 +16,7 @@ mod writer;
 use crate::problem::Problem;
 use ages::Ages;
 use readers::Readers;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -108,6 +108,9 @@ impl Db {
 fn prepare(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(PREPARED);
     conn.busy_timeout(std::time::Duration::from_secs(10))?;
+    // Plans do not hang on what is bound: else a statement is prepared anew for each new value
+    // wherever an index is partial.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "cache_size", cache_kib)?;
     conn.pragma_update(None, "mmap_size", MAPPED_BYTES)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
@@ -139,4 +142,25 @@ pub(crate) fn now_ms() -> i64 {
 /// A number of the wire as SQLite holds it. What is too large is larger than anything stored.
 pub(crate) fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_statement_is_prepared_once_for_all_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        let mut conn = Connection::open(&file).unwrap();
+        prepare(&conn, READER_CACHE_KIB).unwrap();
+        migrate::to_current(&mut conn, &file).unwrap();
+        for id in 0..9 {
+            assert_eq!(chunks::find(&conn, 1, &[id; 32]).unwrap(), None);
+        }
+        let query = conn.prepare_cached(chunks::FIND).unwrap();
+        assert_eq!(query.get_status(StatementStatus::Run), 9);
+        assert_eq!(query.get_status(StatementStatus::RePrepare), 0);
+    }
 }

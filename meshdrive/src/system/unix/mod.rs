@@ -1,10 +1,12 @@
 //! Linux.
 
 mod control;
+mod network;
 mod signals;
 
 use crate::failure::{Attempt, Failure, Outcome};
 pub(crate) use control::{Door, client, is_listening};
+pub(crate) use network::Network;
 use protocol::control::PathText;
 pub(crate) use signals::Signals;
 use std::{
