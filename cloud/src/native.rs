@@ -11,6 +11,7 @@ use crate::manifest::{Body, Extent};
 use crate::params::DriveParams;
 use crate::recent::Recent;
 use crate::record::Sealer;
+use crate::stage::Packing;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,6 +46,7 @@ pub(crate) struct Native {
     pub(crate) bodies: Recent<ContentRef, Arc<Body>>,
     pub(crate) pages: Recent<ChunkId, Arc<Vec<Extent>>>,
     pub(crate) known: Recent<ChunkId, ()>,
+    pub(crate) packing: Packing,
     pub(crate) large_stages: Semaphore,
     pub(crate) small_stages: Semaphore,
     pub(crate) feed: Feed,
@@ -76,6 +78,7 @@ impl NativeStore {
             bodies: Recent::new(BODIES_KEPT_BYTES),
             pages: Recent::new(PAGES_KEPT_BYTES),
             known: Recent::new(KNOWN_CHUNKS),
+            packing: Packing::default(),
             large_stages: Semaphore::new(LARGE_STAGES),
             small_stages: Semaphore::new(SMALL_STAGES),
             feed: Feed::default(),

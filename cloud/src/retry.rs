@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
 use fs_core::{
-    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Known, NodeId,
-    Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
+    CloudError, CloudErrorKind, ContentRef, Draft, DriveInfo, Flight, GroupOutcome, Ino, Known,
+    NodeId, Page, Range, RemoteCommit, RemoteNode, Rev, StageItem, Timestamp, Version,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -78,6 +79,34 @@ impl Waits {
         tracing::debug!("trying again in {} ms: {error}", wait.as_millis());
         tokio::time::sleep(wait).await;
         true
+    }
+}
+
+/// One attempt at a staging. What it told of its progress is taken back when another one follows, which
+/// tells of the same bytes again: never does less seem to be left than is.
+struct Attempt {
+    source: Arc<dyn ContentSource>,
+    told: AtomicI64,
+}
+
+impl Attempt {
+    fn new(source: &Arc<dyn ContentSource>) -> Attempt {
+        Attempt { source: source.clone(), told: AtomicI64::new(0) }
+    }
+
+    fn take_back(&self) {
+        self.source.sent(-self.told.swap(0, Ordering::Relaxed));
+    }
+}
+
+impl ContentSource for Attempt {
+    fn read_at(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
+        self.source.read_at(ino, offset, buffer)
+    }
+
+    fn sent(&self, bytes: i64) {
+        self.told.fetch_add(bytes, Ordering::Relaxed);
+        self.source.sent(bytes);
     }
 }
 
@@ -159,7 +188,8 @@ impl CloudStore for Retrying {
         source: Arc<dyn ContentSource>,
     ) -> Vec<Result<Draft, CloudError>> {
         let mut waits = Waits::new(self.patience);
-        let mut results = self.inner.stage(items, source.clone()).await;
+        let mut attempt = Arc::new(Attempt::new(&source));
+        let mut results = self.inner.stage(items, attempt.clone()).await;
         loop {
             let failed: Vec<usize> = (0..results.len().min(items.len()))
                 .filter(|&index| results[index].as_ref().is_err_and(worth))
@@ -171,7 +201,9 @@ impl CloudStore for Retrying {
                 return results;
             }
             let rest: Vec<StageItem> = failed.iter().map(|&index| items[index].clone()).collect();
-            let again = self.inner.stage(&rest, source.clone()).await;
+            attempt.take_back();
+            attempt = Arc::new(Attempt::new(&source));
+            let again = self.inner.stage(&rest, attempt.clone()).await;
             failed.into_iter().zip(again).for_each(|(index, result)| results[index] = result);
         }
     }

@@ -28,6 +28,7 @@ use protocol::limits::{CONTENT_ITEMS, REFS_PER_BODY, SEALED_BODY_BYTES};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+pub(crate) use upload::Packing;
 use upload::Upload;
 
 /// Manifests that are put together at a time; each may have to wait for a page of its base.

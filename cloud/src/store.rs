@@ -16,9 +16,10 @@ pub trait ContentSource: Send + Sync + 'static {
     /// # Errors
     /// Any failure to read, as text for people.
     fn read_at(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), String>;
-    /// `bytes` more of what was read are in the store. Only for showing progress; what is kept in
-    /// versions themselves (small files) is not told.
-    fn sent(&self, bytes: u64) {
+    /// `bytes` more of what was read are in the store; fewer than none takes back what will be told
+    /// again. Only for showing progress; what is kept in versions themselves (small files) is not told.
+    /// Called from any thread, must not block.
+    fn sent(&self, bytes: i64) {
         let _ = bytes;
     }
 }

@@ -117,7 +117,7 @@ impl ContentSource for GatedSource {
         self.inner.read_at(ino, offset, buffer)
     }
 
-    fn sent(&self, bytes: u64) {
+    fn sent(&self, bytes: i64) {
         self.inner.sent(bytes);
     }
 }

@@ -14,6 +14,7 @@ use fs_core::{
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// Starts `effect`; its `Done` follows, unless the engine stops.
 pub(crate) fn start(hall: &Arc<Hall>, job: Job, effect: Cloud) {
@@ -69,7 +70,7 @@ async fn attempt(hall: &Arc<Hall>, job: Job, effect: &Cloud) -> Outcome {
             Outcome::Same(compare::same(hall, *ino, *content, *size).await)
         }
         Cloud::Stage(items) => {
-            let source = Arc::new(Source { hall: Arc::clone(hall), job });
+            let source = Arc::new(Source { hall: Arc::clone(hall), job, progress: Arc::default() });
             Outcome::Staged(cloud.stage(items, source).await)
         }
         Cloud::Commit(flight) => Outcome::Committed(commit(hall, flight).await),
@@ -133,6 +134,15 @@ fn kind(effect: &Cloud) -> &'static str {
 struct Source {
     hall: Arc<Hall>,
     job: Job,
+    progress: Arc<Progress>,
+}
+
+/// What the core has not been told yet.
+#[derive(Default)]
+struct Progress {
+    bytes: AtomicI64,
+    /// It is about to be told.
+    coming: AtomicBool,
 }
 
 impl ContentSource for Source {
@@ -140,7 +150,15 @@ impl ContentSource for Source {
         self.hall.local.read_into(ino, offset, buffer).map_err(|error| error.to_string())
     }
 
-    fn sent(&self, bytes: u64) {
-        self.hall.deliver(Event::Sent(self.job, bytes));
+    fn sent(&self, bytes: i64) {
+        self.progress.bytes.fetch_add(bytes, Ordering::SeqCst);
+        if self.progress.coming.swap(true, Ordering::SeqCst) {
+            return; // told along
+        }
+        let (hall, job, progress) = (Arc::clone(&self.hall), self.job, Arc::clone(&self.progress));
+        self.hall.runtime.spawn_blocking(move || {
+            progress.coming.store(false, Ordering::SeqCst);
+            hall.deliver(Event::Sent(job, progress.bytes.swap(0, Ordering::SeqCst)));
+        });
     }
 }

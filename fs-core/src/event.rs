@@ -16,8 +16,8 @@ pub enum Event {
     /// A part of a fetch arrived, verified; more may follow before `Done`.
     Fetched(Job, u64, Bytes),
     Done(Job, Outcome),
-    /// So many bytes more of a staging are in the store. Nothing but progress for people.
-    Sent(Job, u64),
+    /// So many bytes more (or less) of a staging are in the store. Nothing but progress for people.
+    Sent(Job, i64),
     /// The store's head moved (a hint; truth is `Changes`).
     Head(Rev),
     /// The feed is up (true) or lost (false).

@@ -370,9 +370,9 @@ impl Drive {
         (staging, items)
     }
 
-    pub(crate) fn sent(&mut self, job: Job, bytes: u64) {
+    pub(crate) fn sent(&mut self, job: Job, bytes: i64) {
         if matches!(self.jobs.get(job), Some(Work::Stage)) {
-            self.uploads.sent += bytes;
+            self.uploads.sent = self.uploads.sent.saturating_add_signed(bytes);
         }
     }
 

@@ -15,14 +15,23 @@ use protocol::pack::PackWriter;
 use protocol::wire;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// A pack is sent once it has so many bytes. The format allows four times as much, but memory is held
-/// for every pack on its way.
+/// A pack is sent once it has so many bytes, at least and at most. The format allows four times as much, but
+/// memory is held for every pack on its way.
+const LEAST_PACK_BYTES: usize = 256 << 10;
 const PACK_BYTES: usize = 4 << 20;
-/// Packs on their way at a time: enough for a link of 1 Gbit/s at 190 ms. With the one being filled and
-/// the batches on their way to it, one staging holds at most about (6 + 1) * 4 MiB + 6 * 2 MiB = 40 MiB.
+/// Packs on their way at a time, and on a line that is not known to be quick. Six are enough for a link of
+/// 1 Gbit/s at 190 ms. With the one being filled and the batches on their way to it, one staging holds
+/// at most about (6 + 1) * 4 MiB + 6 * 2 MiB = 40 MiB.
 const PACKS_IN_FLIGHT: usize = 6;
+const PACKS_ON_A_SLOW_LINE: usize = 2;
+/// Packs that arrive sooner than this are followed by larger ones, those that take longer by smaller ones:
+/// what is in the store is known pack by pack, and what breaks off is sent again.
+const QUICK: Duration = Duration::from_millis(500);
+const SLOW: Duration = Duration::from_secs(2);
 /// Batches that are being looked up, and that are being sealed, at a time.
 const LOOKUPS: usize = 2;
 const SEALINGS: usize = 2;
@@ -47,6 +56,41 @@ struct Packed {
     plain: u64,
     /// Bytes of the pack.
     sealed: usize,
+}
+
+/// How packs are sent on the line as it is.
+pub(crate) struct Packing {
+    /// Bytes of a pack.
+    size: AtomicUsize,
+    in_flight: AtomicUsize,
+}
+
+impl Default for Packing {
+    fn default() -> Packing {
+        let (size, in_flight) = (PACK_BYTES.into(), PACKS_ON_A_SLOW_LINE.into());
+        Packing { size, in_flight }
+    }
+}
+
+impl Packing {
+    fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// A pack of so many bytes took so long. One that was not full tells nothing of larger ones.
+    fn arrived(&self, bytes: usize, took: Duration) {
+        if took > SLOW {
+            self.size.fetch_min((bytes / 2).max(LEAST_PACK_BYTES), Ordering::Relaxed);
+            self.in_flight.store(PACKS_ON_A_SLOW_LINE, Ordering::Relaxed);
+        } else if took < QUICK && bytes > self.size() / 2 {
+            self.size.fetch_max((bytes * 2).min(PACK_BYTES), Ordering::Relaxed);
+            self.in_flight.store(PACKS_IN_FLIGHT, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One staging's way to the server.
@@ -111,10 +155,10 @@ impl Upload {
     }
 
     async fn push(&mut self, stored: Stored) {
-        let full =
-            self.packed.sealed + stored.bytes.len() > PACK_BYTES && !self.packed.ids.is_empty();
+        let full = self.packed.sealed + stored.bytes.len() > self.native.packing.size()
+            && !self.packed.ids.is_empty();
         if full || !self.pack.fits(stored.bytes.len(), stored.refs.len()) {
-            while self.flying.len() >= PACKS_IN_FLIGHT {
+            while self.flying.len() >= self.native.packing.in_flight() {
                 self.land().await;
             }
             self.send();
@@ -132,9 +176,14 @@ impl Upload {
         if packed.ids.is_empty() || self.broken.is_some() {
             return;
         }
-        let (native, lane) = (self.native.clone(), self.lane);
+        let (native, lane, source) = (self.native.clone(), self.lane, self.source.clone());
         self.flying.spawn(async move {
+            let began = Instant::now();
             let sent = native.put_pack(pack, lane).await;
+            if sent.is_ok() {
+                native.packing.arrived(packed.sealed, began.elapsed());
+                source.sent(packed.plain.cast_signed());
+            }
             (packed, sent)
         });
     }
@@ -145,7 +194,6 @@ impl Upload {
         match landed {
             Ok((packed, Ok(()))) => {
                 packed.ids.into_iter().for_each(|id| self.native.known.put(id, (), 1));
-                self.source.sent(packed.plain);
             }
             Ok((_, Err(error))) => drop(self.broken.get_or_insert(error)),
             Err(_) => drop(self.broken.get_or_insert_with(stopped)),
@@ -165,7 +213,7 @@ impl Native {
         batch.retain(|chunk| self.known.get(&chunk.id).is_none());
         let left: u64 = len(&batch);
         if left < all {
-            source.sent(all - left);
+            source.sent((all - left).cast_signed());
         }
         if batch.iter().all(|chunk| chunk.plain.len() < ASK_BYTES) {
             return Ok(batch);
@@ -185,7 +233,7 @@ impl Native {
         batch.retain(|chunk| !present.contains(&chunk.id));
         let lacking: u64 = len(&batch);
         if lacking < left {
-            source.sent(left - lacking);
+            source.sent((left - lacking).cast_signed());
         }
         Ok(batch)
     }
@@ -225,4 +273,26 @@ async fn seal(
         batch.into_iter().map(seal).collect()
     };
     lane.run(work).await.ok_or_else(stopped)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_suit_the_line() {
+        let line = Packing::default();
+        for _ in 0..5 {
+            line.arrived(line.size() - 100_000, Duration::from_millis(80));
+        }
+        assert_eq!((line.size(), line.in_flight()), (PACK_BYTES, PACKS_IN_FLIGHT));
+        line.arrived(1_000_000, Duration::from_secs(1));
+        assert_eq!((line.size(), line.in_flight()), (PACK_BYTES, PACKS_IN_FLIGHT), "neither");
+        for _ in 0..9 {
+            line.arrived(line.size(), Duration::from_secs(3));
+        }
+        assert_eq!((line.size(), line.in_flight()), (LEAST_PACK_BYTES, PACKS_ON_A_SLOW_LINE));
+        line.arrived(1_000, Duration::from_millis(1));
+        assert_eq!(line.size(), LEAST_PACK_BYTES, "a small one says nothing of a full one");
+    }
 }

@@ -5,6 +5,7 @@ use cloud::{CloudStore, Fault, Faulty, Rates, Retrying, Throttled};
 use fs_core::{CloudErrorKind, GroupOutcome, Kind, NodeId, Range, Rev};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +41,8 @@ async fn a_stage_repeats_what_failed() {
     let store = Retrying::new(Arc::new(Faulty::planned(world.store.clone(), 0, plan)), PATIENCE);
     let item = whole(new_node(), 300_000);
     let source = Memory::of(&item, noise(3, 300_000));
-    one(store.stage(&[item], source).await).unwrap();
+    one(store.stage(&[item], source.clone()).await).unwrap();
+    assert_eq!(source.sent.load(Ordering::Relaxed), 300_000, "each byte is told of once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use fs_core::{
 use server::{Server, ServerConfig};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
@@ -213,6 +213,8 @@ pub(crate) fn one<T>(mut list: Vec<T>) -> T {
 pub(crate) struct Memory {
     files: HashMap<Ino, (Vec<u8>, Ranges)>,
     pub(crate) read: Mutex<u64>,
+    /// What was told of the progress.
+    pub(crate) sent: AtomicI64,
 }
 
 impl Memory {
@@ -229,11 +231,15 @@ impl Memory {
             (item.ino, (bytes, here))
         };
         let files = files.into_iter().map(file).collect();
-        Arc::new(Memory { files, read: Mutex::new(0) })
+        Arc::new(Memory { files, read: Mutex::new(0), sent: AtomicI64::new(0) })
     }
 }
 
 impl ContentSource for Memory {
+    fn sent(&self, bytes: i64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn read_at(&self, ino: Ino, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
         let (bytes, here) = self.files.get(&ino).ok_or("no such file on this device")?;
         let range = Range::at(offset, buffer.len() as u64);

@@ -1,8 +1,9 @@
 //! Status.
 
 use crate::{has, is_away};
-use meshdrive_tests::{Device, World, content, tree, wait_until};
+use meshdrive_tests::{Device, Line, Proxy, World, content, tree, wait_until};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::Write,
     process::Command,
@@ -43,6 +44,28 @@ fn claim_status_is_true() {
         assert_eq!(tree(&fresh.root()), tree(&a.root()), "round {round}");
         fresh.unmount();
     }
+}
+
+#[test]
+fn claim_status_says_how_long_it_takes() {
+    const BYTES: usize = 24 << 20;
+    let test = "semantics::claim_status_says_how_long_it_takes";
+    let Some(world) = World::new(test) else { return };
+    // 4 MB a second.
+    let line = Proxy::start(world.server.address(), Line::new(2, 32));
+    let slow = world.join_at("slow", &line.url());
+    slow.mount();
+    fs::write(slow.path("large"), content(1, BYTES)).unwrap();
+    let (mut seen, mut left) = (BTreeSet::new(), BTreeSet::new());
+    wait_until("it is sent", || {
+        let status = slow.status();
+        assert!(status["all_in_cloud"] == true || status["pending_nodes"] == 1, "{status}");
+        seen.extend(status["pending_bytes"].as_u64());
+        left.extend(status["left_secs"].as_u64());
+        status["all_in_cloud"] == true
+    });
+    assert!(seen.len() > 6, "bytes that were left at a time: {seen:?}");
+    assert!(left.iter().any(|secs| (1..20).contains(secs)), "seconds that were left: {left:?}");
 }
 
 #[test]
