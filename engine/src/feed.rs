@@ -15,6 +15,8 @@ const LAST_WINDOW: Duration = Duration::from_secs(30);
 const LEAST_WAIT: Duration = Duration::from_millis(50);
 /// The least time between two looks for which somebody rings.
 const LEAST_RUNG: Duration = Duration::from_secs(1);
+/// A store that asks to be left alone is left alone for at most so long.
+const MOST_ASKED: Duration = Duration::from_secs(300);
 /// A connect that takes longer has failed.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// A store that says nothing for so long is lost. Stores answer a quiet wait after about a minute.
@@ -59,18 +61,24 @@ pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
     let mut backoff = Backoff::new(seed);
     while hall.jobs.phase() == Phase::Running && !hall.failed() {
         let Some(connected) = reach(hall) else { return };
-        match connected {
+        let error = match connected {
             Ok(head) => {
                 backoff.reset();
                 tell(hall, true);
                 let Some(lost) = follow(hall, head) else { return };
                 tracing::info!(error = %lost, "the feed is lost; reconnecting");
-                tell(hall, false);
+                lost
             }
             Err(error) => {
                 tracing::debug!(%error, "the cloud store cannot be reached");
-                tell(hall, false);
+                error
             }
+        };
+        tell(hall, false);
+        if let Some(asked) = error.retry_after
+            && pause(hall, Duration::from_nanos(asked.0).min(MOST_ASKED)).is_none()
+        {
+            return;
         }
         let Some(rung) = rest(hall, backoff.next()) else { return };
         if rung {

@@ -247,7 +247,8 @@ impl Drive {
                 self.inbox.online = false;
                 // Without a link the next one is awaited: its news tells at once.
                 let wait = if self.inbox.link { RECONNECT_MS } else { RECONNECT_AWAY_MS };
-                self.inbox.next_try = Some(self.now.mono.plus_millis(wait));
+                let asked = error.retry_after.map_or(0, |asked| asked.0 / 1_000_000);
+                self.inbox.next_try = Some(self.now.mono.plus_millis(wait.max(asked)));
             }
         }
     }
