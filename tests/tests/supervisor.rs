@@ -360,7 +360,10 @@ fn what_is_open_stays_open() {
         let taken = flock(&other, FlockOperation::NonBlockingLockExclusive);
         assert!(taken.is_err(), "{end}: the lock is lost");
         drop(lock);
-        flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+        // A program that another test is just starting may hold what this process has open for a moment.
+        wait_until("the lock is free", || {
+            flock(&other, FlockOperation::NonBlockingLockExclusive).is_ok()
+        });
         listed.extend(listing.map(|entry| entry.unwrap().file_name()));
         listed.sort();
         listed.dedup();
