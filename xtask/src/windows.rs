@@ -34,10 +34,6 @@ const CHECKED: &[&str] = &[
 const TESTED: &[&str] =
     &["fs-core", "protocol", "cache", "cloud", "engine", "projfs-windows", "meshdrive"];
 
-/// A test that fails now and then, for a reason that is not known yet: a place stays in the queue of the
-/// driver. `cargo xtask windows` shows it; `cargo xtask test` names it and leaves it out.
-const HANGS: &str = "pressure::eight_programs_at_once";
-
 /// # Errors
 /// When any step failed; all of them are named in the summary before.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -57,12 +53,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         });
         report.step("windows driver", || {
             store::build(root)?;
-            contract(root, &target, &["contract", "broken"], &[])
+            contract(root, &target, &["contract", "broken"])
         });
         report.step("windows program", || {
             let mut build = cargo_for(root, &target);
             report::run(build.args(["build", "-p", "meshdrive", "--target", TRIPLE]))?;
-            contract(root, &target, &["program"], &[])
+            contract(root, &target, &["program"])
         });
     }
     report.finish()
@@ -72,11 +68,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 pub(crate) fn driver(root: &Path, report: &mut Report) {
     report.skip("the program and the other crates on Windows: cargo xtask windows");
     if let Some(target) = target(report) {
-        report.skip(format!(
-            "{HANGS}: its queue does not always run empty; cargo xtask windows runs it"
-        ));
-        let skip = ["--skip", HANGS];
-        report.step("windows driver", || contract(root, &target, &["contract", "broken"], &skip));
+        report.step("windows driver", || contract(root, &target, &["contract", "broken"]));
     }
 }
 
@@ -92,7 +84,7 @@ fn target(report: &mut Report) -> Option<Target> {
 }
 
 /// Tests of the driver and the program with the model of ProjFS, and a store outside of Wine.
-fn contract(root: &Path, target: &Target, tests: &[&str], options: &[&str]) -> Result<()> {
+fn contract(root: &Path, target: &Target, tests: &[&str]) -> Result<()> {
     let store = store::Store::start(root)?;
     let mut command = cargo_for(root, target);
     command.args(["test", "-p", "projectedfslib", "--target", TRIPLE]);
@@ -102,7 +94,7 @@ fn contract(root: &Path, target: &Target, tests: &[&str], options: &[&str]) -> R
     let program = root.join("target").join(TRIPLE).join("debug/meshdrive.exe");
     command.env("MESHDRIVE_STORE", &store.url).env("MESHDRIVE_SETUP_CODE", store.setup_code());
     command.env("MESHDRIVE_PROGRAM", store::seen_by_wine(&program));
-    report::run(command.args(["--no-fail-fast", "--", "--test-threads", "1"]).args(options))
+    report::run(command.args(["--no-fail-fast", "--", "--test-threads", "1"]))
 }
 
 fn packages(names: &[&str]) -> Vec<String> {

@@ -37,8 +37,6 @@ const INSUFFICIENT_BUFFER: i32 = win32(122);
 /// Bytes of a file that are asked for at once.
 const PIECE: u64 = 8 << 20;
 const RESTART: i32 = 1;
-/// 5 ms apart.
-const UNLINK_TRIES: u32 = 200;
 /// Ticks of 100 ns from 1601 to 1970 ("FILETIME structure", Microsoft).
 const TICKS_TO_UNIX: u64 = 116_444_736_000_000_000;
 
@@ -281,20 +279,6 @@ fn bury(root: &Root, tree: &mut Tree, place: &[u16]) -> Result<(), Code> {
     Ok(())
 }
 
-/// A name that somebody still has open goes only when it is closed, under Wine.
-fn unlink(disk: &Path, dir: bool) -> Result<(), Code> {
-    let mut removed = Err(win32(32));
-    for _ in 0..UNLINK_TRIES {
-        let tried = if dir { fs::remove_dir(disk) } else { fs::remove_file(disk) };
-        removed = tried.or_else(failed);
-        if removed.is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    removed
-}
-
 fn create(root: &Root, provider: &Provider, place: &[u16], dir: bool) -> Result<(), Code> {
     let (parent, name) = split(place);
     if !parent.is_empty() {
@@ -304,7 +288,7 @@ fn create(root: &Root, provider: &Provider, place: &[u16], dir: bool) -> Result<
         let mut tree = lock(&root.state);
         if dir {
             // The mark of an earlier removal goes.
-            let _ = fs::remove_file(root.disk(place));
+            let _ = root.unlink(place, false);
             fs::create_dir(root.disk(place)).or_else(failed)?;
         } else {
             File::create(root.disk(place)).or_else(failed)?;
@@ -471,8 +455,9 @@ impl App for Model {
         }
         {
             let mut tree = lock(&root.state);
-            if item.dir {
-                let _ = fs::remove_file(root.disk(&to));
+            let is_moved = order::key(&from) != order::key(&to);
+            if is_moved && tree.get(&to).is_some_and(|there| !there.dir) {
+                root.unlink(&to, false).or_else(failed)?;
             }
             fs::rename(root.disk(&from), root.disk(&to)).or_else(failed)?;
             let below = order::key(&join(&from, &[]));
@@ -486,7 +471,7 @@ impl App for Model {
             }
             tree.items.remove(&order::key(&from));
             tree.put(&to, Item { name: name.to_vec(), ..item.clone() });
-            if order::key(&from) != order::key(&to) {
+            if is_moved {
                 bury(&root, &mut tree, &from)?;
             }
         }
@@ -506,11 +491,10 @@ impl App for Model {
         {
             let mut tree = lock(&found.state);
             for (at, child) in tree.children(&place) {
-                let _ = fs::remove_file(found.disk(&join(&place, &child.name)));
+                let _ = found.unlink(&join(&place, &child.name), false);
                 tree.items.remove(&at);
             }
-            let disk = found.disk(&place);
-            unlink(&disk, item.dir)?;
+            found.unlink(&place, item.dir).or_else(failed)?;
             bury(&found, &mut tree, &place)?;
         }
         provider.notify(PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED, &place, item.dir, &[]);

@@ -38,6 +38,8 @@ const OFFSET_ALIGNMENT: i32 = win32(327);
 /// ERROR_FILE_SYSTEM_VIRTUALIZATION_INVALID_OPERATION
 const INVALID_OPERATION: i32 = win32(369);
 const ALREADY_A_ROOT: i32 = win32(4395);
+/// ERROR_SHARING_VIOLATION
+const IN_USE: i32 = win32(32);
 const ALLOW_DIRTY_METADATA: i32 = 1;
 const ALLOW_DIRTY_DATA: i32 = 2;
 const ALLOW_TOMBSTONE: i32 = 4;
@@ -376,15 +378,17 @@ unsafe extern "system" fn PrjDeleteFile(
     if dir && children.iter().any(|(_, child)| child.state != State::Tombstone) {
         return HRESULT(win32(145));
     }
-    let disk = root.disk(&place);
     for (at, child) in children {
         // Only the marks of what was removed in it.
-        let _ = std::fs::remove_file(root.disk(&join(&place, &child.name)));
+        let _ = root.unlink(&join(&place, &child.name), false);
         tree.items.remove(&at);
     }
-    let removed = if dir { std::fs::remove_dir(disk) } else { std::fs::remove_file(disk) };
-    if removed.is_err() {
-        return HRESULT(win32(32));
+    let alone = if dir { Ok(()) } else { root.have_alone(&place) };
+    if let Err(error) = alone.and_then(|()| root.unlink(&place, dir)) {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            violation("PrjDeleteFile: the disk has lost what was there");
+        }
+        return HRESULT(error.raw_os_error().map_or(IN_USE, |code| win32(code.cast_unsigned())));
     }
     tree.items.remove(&order::key(&place));
     HRESULT(OK)
@@ -394,7 +398,7 @@ unsafe extern "system" fn PrjDeleteFile(
 fn refused(item: &Item, flags: PRJ_UPDATE_TYPES) -> Option<(i32, i32)> {
     let lacks = |flag: i32| flags.0 & flag == 0;
     match item.state {
-        _ if item.held > 0 => Some((win32(32), 0)),
+        _ if item.held > 0 => Some((IN_USE, 0)),
         State::Tombstone if lacks(ALLOW_TOMBSTONE) => Some((INVALID_OPERATION, ALLOW_TOMBSTONE)),
         State::Full if !item.dir && lacks(ALLOW_DIRTY_DATA) => {
             Some((INVALID_OPERATION, ALLOW_DIRTY_DATA))

@@ -8,9 +8,17 @@ use crate::{
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    os::windows::ffi::{OsStrExt, OsStringExt},
+    fs::{self, File},
+    io,
+    os::windows::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::OpenOptionsExt,
+    },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub(crate) type Place = Vec<u16>;
@@ -32,6 +40,7 @@ pub(crate) struct Tree {
     pub(crate) provider: Option<Provider>,
 }
 
+static REMOVED: AtomicU64 = AtomicU64::new(0);
 static ROOTS: Mutex<Vec<Arc<Root>>> = Mutex::new(Vec::new());
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,6 +86,21 @@ impl Root {
         } else {
             self.path.join(OsString::from_wide(place))
         }
+    }
+
+    /// Takes something off the disk. Its name is free at once, as under Windows, also while somebody
+    /// still reads it. Wine keeps the name until the last handle is closed, and would then take with it
+    /// what has been put there meanwhile: so it is moved out of the root first.
+    pub(crate) fn unlink(&self, place: &[u16], dir: bool) -> io::Result<()> {
+        let number = REMOVED.fetch_add(1, Ordering::Relaxed);
+        let aside = self.path.with_file_name(format!("removed-{}-{number}", std::process::id()));
+        fs::rename(self.disk(place), &aside)?;
+        if dir { fs::remove_dir(aside) } else { fs::remove_file(aside) }
+    }
+
+    /// Fails if anybody has a file open.
+    pub(crate) fn have_alone(&self, place: &[u16]) -> io::Result<()> {
+        File::options().read(true).share_mode(0).open(self.disk(place)).map(drop)
     }
 }
 

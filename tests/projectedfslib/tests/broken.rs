@@ -10,6 +10,7 @@
 use projectedfslib::{APP, App, GetApp, Scan};
 use std::{
     ffi::c_void,
+    fs::{self, File},
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -21,6 +22,8 @@ use windows::{
             PRJ_COMPLETE_COMMAND_EXTENDED_PARAMETERS, PRJ_DIR_ENTRY_BUFFER_HANDLE,
             PRJ_FILE_BASIC_INFO, PRJ_NAMESPACE_VIRTUALIZATION_CONTEXT as Context,
             PRJ_PLACEHOLDER_INFO, PRJ_PLACEHOLDER_VERSION_INFO, PRJ_STARTVIRTUALIZING_OPTIONS,
+            PRJ_UPDATE_ALLOW_DIRTY_DATA, PRJ_UPDATE_ALLOW_TOMBSTONE, PRJ_UPDATE_FAILURE_CAUSES,
+            PRJ_UPDATE_TYPES,
         },
         System::LibraryLoader::{GetProcAddress, LoadLibraryW},
     },
@@ -51,6 +54,7 @@ enum Fault {
 const OK: HRESULT = HRESULT(0);
 const PENDING: HRESULT = HRESULT(0x8007_03e5_u32.cast_signed());
 const NOT_FOUND: HRESULT = HRESULT(0x8007_0002_u32.cast_signed());
+const IN_USE: HRESULT = HRESULT(0x8007_0020_u32.cast_signed());
 const NAMES: [&str; 4] = ["a.txt", "B.txt", "c.log", "d.log"];
 /// Bytes of each file: not a multiple of any sector.
 const SIZE: u64 = 10_001;
@@ -227,6 +231,17 @@ fn supply(context: Context, stream: &GUID) {
 
 /// Runs a provider with one fault through all that a program does; gives the violations.
 fn run(fault: Fault) -> Vec<String> {
+    with(fault, |app, root, _| {
+        use_it(app, root);
+        if fault == Fault::OtherId {
+            app.make_dir(root, "made").unwrap();
+            mark(root, Some("made"), 2);
+        }
+    })
+}
+
+/// Runs a provider with one fault, and `work` beside it; gives the violations.
+fn with(fault: Fault, work: impl FnOnce(&dyn App, &Path, Context)) -> Vec<String> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     *state() = (fault, 0);
     let get: GetApp = function(APP);
@@ -234,13 +249,9 @@ fn run(fault: Fault) -> Vec<String> {
     app.violations();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
-    std::fs::create_dir(&root).unwrap();
+    fs::create_dir(&root).unwrap();
     let context = begin(&root);
-    use_it(app, &root);
-    if fault == Fault::OtherId {
-        app.make_dir(&root, "made").unwrap();
-        mark(&root, Some("made"), 2);
-    }
+    work(app, &root, context);
     let stop: unsafe extern "system" fn(Context) = function("PrjStopVirtualizing");
     // SAFETY: it was started and is stopped once.
     unsafe { stop(context) };
@@ -262,6 +273,20 @@ fn use_it(app: &dyn App, root: &Path) {
     let _ = app.read(root, "a.txt", 0, usize::MAX);
     // Late words of the provider.
     std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
+/// Takes whatever is at a place off the disk.
+fn take_off(context: Context, place: &str) -> HRESULT {
+    type Delete = unsafe extern "system" fn(
+        Context,
+        PCWSTR,
+        PRJ_UPDATE_TYPES,
+        *mut PRJ_UPDATE_FAILURE_CAUSES,
+    ) -> HRESULT;
+    let delete: Delete = function("PrjDeleteFile");
+    let allow = PRJ_UPDATE_ALLOW_DIRTY_DATA | PRJ_UPDATE_ALLOW_TOMBSTONE;
+    // SAFETY: the path lives across the call; nobody asks for the cause.
+    unsafe { delete(context, PCWSTR(wide(place).as_ptr()), allow, std::ptr::null_mut()) }
 }
 
 fn mark(root: &Path, target: Option<&str>, id: u128) {
@@ -336,4 +361,39 @@ fn every_broken_provider_is_caught() {
         let found = run(fault);
         assert!(found.iter().any(|text| text.contains(what)), "{fault:?}: {found:?}");
     }
+}
+
+/// Windows frees a removed name at once. Wine keeps it until the last handle is closed, and would then
+/// take with it what has been put there meanwhile: the mark, or what is new.
+#[test]
+fn a_name_that_is_removed_while_it_is_read_is_free_at_once() {
+    let violations = with(Fault::None, |app, root, context| {
+        app.write(root, "new", 0, b"1", true).unwrap();
+        let reader = File::open(root.join("new")).unwrap();
+        app.delete(root, "new").unwrap();
+        drop(reader);
+        assert_eq!(take_off(context, "new"), OK);
+
+        app.write(root, "new", 0, b"2", true).unwrap();
+        let reader = File::open(root.join("new")).unwrap();
+        app.delete(root, "new").unwrap();
+        app.write(root, "new", 0, b"3", true).unwrap();
+        drop(reader);
+        assert_eq!(fs::read(root.join("new")).unwrap(), b"3");
+    });
+    assert_eq!(violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_provider_takes_nothing_off_the_disk_that_is_read() {
+    let violations = with(Fault::None, |app, root, context| {
+        app.read(root, "a.txt", 0, 1).unwrap();
+        let reader = File::open(root.join("a.txt")).unwrap();
+        assert_eq!(take_off(context, "a.txt"), IN_USE);
+        assert_eq!(app.state(root, "a.txt"), "hydrated");
+        drop(reader);
+        assert_eq!(take_off(context, "a.txt"), OK);
+        assert!(!fs::exists(root.join("a.txt")).unwrap());
+    });
+    assert_eq!(violations, Vec::<String>::new());
 }
