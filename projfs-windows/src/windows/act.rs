@@ -192,10 +192,10 @@ impl Provider {
     }
 
     fn send(&self, place: &Place, ino: Ino, print: Print) -> Result<Shown, Trouble> {
-        let mut file = self.disk.open(place)?;
-        let shown = self.tree.push(ino, &mut file, from_ticks(print.written))?;
+        let mut opened = self.disk.open(place)?;
+        let shown = self.tree.push(ino, &mut opened.file, from_ticks(print.written))?;
         self.tree.forget_listing_of(ino);
-        if print_of(&file.metadata()?) != print {
+        if print_of(&opened.file.metadata()?) != print {
             // Somebody went on writing: all of it again.
             return Err(Trouble::Moving);
         }
@@ -215,9 +215,9 @@ impl Provider {
     }
 
     fn is_same(&self, place: &Place, shown: &Shown) -> Result<bool, Trouble> {
-        let mut file = self.disk.open(place)?;
+        let mut opened = self.disk.open(place)?;
         let handle = self.tree.open(shown.ino, false)?;
-        let same = self.compare(&mut file, (shown.ino, handle), shown.size);
+        let same = self.compare(&mut opened.file, (shown.ino, handle), shown.size);
         self.tree.close(shown.ino, handle);
         same
     }

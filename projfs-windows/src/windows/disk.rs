@@ -13,7 +13,7 @@ use std::{
         fs::MetadataExt,
     },
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 use windows::{
     Win32::{
@@ -37,9 +37,33 @@ use windows::{
 pub(crate) struct DiskView {
     pub(crate) api: Arc<Api>,
     pub(crate) root: PathBuf,
+    /// The keys of what is open for reading.
+    opened: Mutex<Vec<Vec<u16>>>,
+}
+
+/// A file that is open for reading, and is known to be.
+pub(crate) struct Opened<'a> {
+    pub(crate) file: File,
+    // Dropped after the file: what is told of its closing finds it.
+    _noted: Noted<'a>,
+}
+
+struct Noted<'a>(&'a DiskView, Vec<u16>);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = opened.iter().position(|key| *key == self.1) {
+            opened.swap_remove(at);
+        }
+    }
 }
 
 impl DiskView {
+    pub(crate) fn new(api: Arc<Api>, root: PathBuf) -> DiskView {
+        DiskView { api, root, opened: Mutex::default() }
+    }
+
     /// The path that other programs use, with a NUL at the end.
     pub(crate) fn wide(&self, place: &Place) -> Vec<u16> {
         let mut path: Vec<u16> = self.root.as_os_str().encode_wide().collect();
@@ -88,8 +112,18 @@ impl DiskView {
     }
 
     /// Opens a file without keeping anybody from anything.
-    pub(crate) fn open(&self, place: &Place) -> io::Result<File> {
-        OpenOptions::new().read(true).open(self.path(place))
+    pub(crate) fn open(&self, place: &Place) -> io::Result<Opened<'_>> {
+        let key = place.key();
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        let noted = Noted(self, key);
+        let file = OpenOptions::new().read(true).open(self.path(place))?;
+        Ok(Opened { file, _noted: noted })
+    }
+
+    /// Whether a file is open by [`DiskView::open`].
+    pub(crate) fn is_open(&self, place: &Place) -> bool {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.contains(&place.key())
     }
 
     /// Names in a folder that have something on the disk; tombstones too, what is only projected not.

@@ -122,7 +122,7 @@ impl Mount {
             sessions: Sessions::default(),
             tree: Tree::new(port),
             ledger,
-            disk: DiskView { api: Arc::clone(&api), root: options.root.clone() },
+            disk: DiskView::new(Arc::clone(&api), options.root.clone()),
             api,
             provider_id: provider_id(&options.replica),
             instance: GUID::from_u128(u128::from_le_bytes(options.instance)),

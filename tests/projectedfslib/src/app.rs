@@ -488,8 +488,14 @@ impl App for Model {
             return Err(win32(145));
         }
         ask(&provider, PRJ_NOTIFICATION_PRE_DELETE, &place, item.dir)?;
+        // A removal ends with the last handle, and whoever closes that one has caused it: if the file is
+        // open here, the provider, whose process this is.
+        let mut told = Ask::of(&place);
         {
             let mut tree = lock(&found.state);
+            if !item.dir && found.have_alone(&place).is_err() {
+                told.process = std::process::id();
+            }
             for (at, child) in tree.children(&place) {
                 let _ = found.unlink(&join(&place, &child.name), false);
                 tree.items.remove(&at);
@@ -497,7 +503,7 @@ impl App for Model {
             found.unlink(&place, item.dir).or_else(failed)?;
             bury(&found, &mut tree, &place)?;
         }
-        provider.notify(PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED, &place, item.dir, &[]);
+        provider.tell(PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED, &told, item.dir, &[]);
         Ok(())
     }
 

@@ -99,11 +99,13 @@ pub(crate) struct Ask<'a> {
     pub(crate) version: Option<&'a Version>,
     pub(crate) flags: i32,
     pub(crate) stream: u128,
+    /// Who caused it.
+    pub(crate) process: u32,
 }
 
 impl<'a> Ask<'a> {
     pub(crate) fn of(place: &'a [u16]) -> Ask<'a> {
-        Ask { place, version: None, flags: 0, stream: 0 }
+        Ask { place, version: None, flags: 0, stream: 0, process: PROGRAM }
     }
 }
 
@@ -171,7 +173,7 @@ impl Provider {
             } else {
                 std::ptr::null_mut()
             },
-            TriggeringProcessId: PROGRAM,
+            TriggeringProcessId: ask.process,
             TriggeringProcessImageFileName: PCWSTR(program.as_ptr()),
             InstanceContext: self.instance as *mut c_void,
         };
@@ -193,6 +195,16 @@ impl Provider {
         dir: bool,
         destination: &[u16],
     ) -> i32 {
+        self.tell(what, &Ask::of(place), dir, destination)
+    }
+
+    pub(crate) fn tell(
+        &self,
+        what: PRJ_NOTIFICATION,
+        ask: &Ask<'_>,
+        dir: bool,
+        destination: &[u16],
+    ) -> i32 {
         if self.mask & what.0.cast_unsigned() == 0 {
             return OK;
         }
@@ -202,7 +214,7 @@ impl Provider {
             // SAFETY: all that is given is valid during the call.
             unsafe { notify(data, dir, what, PCWSTR(destination.as_ptr()), std::ptr::null_mut()) }.0
         };
-        self.command(&Ask::of(place), Pending::default(), &mut call).0
+        self.command(ask, Pending::default(), &mut call).0
     }
 
     pub(crate) fn start_listing(&self, place: &[u16], id: &GUID) -> i32 {

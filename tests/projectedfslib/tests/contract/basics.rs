@@ -2,6 +2,7 @@
 
 use crate::world::{World, wait_until};
 use projectedfslib::Scan;
+use std::{fs::File, os::windows::fs::OpenOptionsExt};
 
 /// Bytes that differ at every place.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
@@ -149,6 +150,21 @@ fn what_is_deleted_here_goes_to_the_bin_of_the_store() {
     assert_eq!((world.state("b"), world.state("dir")), ("virtual", "virtual"));
     world.remote.write("b", b"again");
     wait_until("it is there again", || world.read("b").is_ok_and(|bytes| bytes == b"again"));
+    world.keeps_the_contract();
+}
+
+#[test]
+fn what_is_deleted_while_the_driver_reads_it_is_deleted_elsewhere() {
+    let world = World::new();
+    world.write("large", &vec![7; 48 << 20]);
+    wait_until("it is being read", || {
+        let alone = File::options().read(true).share_mode(0).open(world.root().join("large"));
+        alone.is_err_and(|error| error.raw_os_error() == Some(32))
+    });
+    world.app.delete(&world.root(), "large").unwrap();
+    world.quiet();
+    assert_eq!(world.state("large"), "virtual");
+    wait_until("nothing is left elsewhere", || world.remote.names("").is_empty());
     world.keeps_the_contract();
 }
 
