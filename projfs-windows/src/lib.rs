@@ -12,6 +12,7 @@ pub mod listing;
 pub mod names;
 pub mod path;
 pub mod pattern;
+pub mod placing;
 pub mod session;
 pub mod times;
 pub mod tree;

@@ -86,6 +86,7 @@ impl Provider {
 
     /// Takes what is at a place off the disk and forgets it.
     fn clear(&self, place: &Place, allow: PRJ_UPDATE_TYPES) -> Result<(), Trouble> {
+        let watch = self.placing.watch(place);
         let call = self.context.call().ok_or(FsError::Offline)?;
         let path = place.with_nul();
         let mut why = PRJ_UPDATE_FAILURE_CAUSES::default();
@@ -100,7 +101,8 @@ impl Provider {
             tracing::debug!(%place, why = why.0, "not taken off the disk");
             deleted.ok()?;
         }
-        Ok(self.ledger.forget(place)?)
+        // A program may have made a placeholder there since: what is known is of that.
+        Ok(watch.unless_placed(|| self.ledger.forget(place)).transpose()?.unwrap_or_default())
     }
 
     pub(super) fn project(&self, place: &Place) -> Result<(), Trouble> {

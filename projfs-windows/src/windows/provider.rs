@@ -8,6 +8,7 @@ use crate::{
     hresult::hresult,
     ledger::{Hint, Ledger},
     listing::Entry,
+    placing::Placing,
     session::Sessions,
     times::to_ticks,
     tree::Tree,
@@ -35,6 +36,7 @@ pub(crate) struct Provider {
     pub(crate) tree: Tree,
     pub(crate) ledger: Ledger,
     pub(crate) disk: DiskView,
+    pub(crate) placing: Placing,
     pub(crate) provider_id: [u8; ID_BYTES],
     /// Of the root; one for its whole life.
     pub(crate) instance: GUID,

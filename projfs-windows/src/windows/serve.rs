@@ -44,6 +44,7 @@ pub(super) fn find(provider: &Provider, place: &Place) -> Result<Entry, HRESULT>
 }
 
 pub(super) fn write_placeholder(provider: &Provider, place: &Place) -> Result<(), HRESULT> {
+    let _making = provider.placing.begin(place);
     let entry = find(provider, place)?;
     // With the drive's own case, whatever the program wrote.
     let own = place.parent().unwrap_or_default().join(&entry.shown);
@@ -64,7 +65,11 @@ pub(super) fn write_placeholder(provider: &Provider, place: &Place) -> Result<()
             INFO_BYTES,
         )
     };
-    written.ok().map_err(|error| error.code())
+    written.ok().map_err(|error| {
+        // It is not there, then, and what was noted of it goes.
+        provider.look_at(&Hint::look(own));
+        error.code()
+    })
 }
 
 /// Serves exactly the version that the placeholder is of, or fails.

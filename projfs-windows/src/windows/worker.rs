@@ -188,6 +188,7 @@ pub(super) fn look(provider: &Provider, place: &Place, removed: bool) -> Result<
     if place.is_root() {
         return Ok(());
     }
+    let watch = provider.placing.watch(place);
     let disk = match provider.disk.look(place)? {
         // With the folder that it was in: that has the mark.
         Disk::Virtual if removed && is_below_removed(provider, place)? => Disk::Tombstone,
@@ -213,6 +214,12 @@ pub(super) fn look(provider: &Provider, place: &Place, removed: bool) -> Result<
         action => action,
     };
     tracing::trace!(%place, removed, ?disk, ?core, ?known, ?action);
+    if disk == Disk::Virtual {
+        // Nothing, or to forget. A placeholder that has come there since is known, and may be of an
+        // earlier version than the core's.
+        let done = watch.unless_placed(|| provider.act(place, disk, action));
+        return done.unwrap_or(Err(Trouble::Moving));
+    }
     provider.act(place, disk, action)
 }
 

@@ -8,6 +8,8 @@ use std::thread;
 
 const THREADS: usize = 8;
 const FILES: usize = 12;
+const COMERS: usize = 60;
+const NOT_FOUND: i32 = 0x8007_0002_u32.cast_signed();
 
 #[test]
 fn eight_programs_at_once() {
@@ -44,6 +46,24 @@ fn eight_programs_at_once() {
         world.remote.names("").len() == FILES + left
     });
     world.remote.sees("w7-11", b"w7-11");
+    world.keeps_the_contract();
+}
+
+/// The driver looks at what has just come while a program makes a placeholder of it.
+#[test]
+fn what_is_removed_as_soon_as_it_shows_is_removed_elsewhere() {
+    let world = World::new();
+    for number in 0..COMERS {
+        let name = format!("d{number}");
+        world.remote.make_dir(&name);
+        wait_until("it is removed", || match world.app.delete(&world.root(), &name) {
+            Ok(()) => true,
+            Err(NOT_FOUND) => false,
+            Err(code) => panic!("{code:#x}"),
+        });
+    }
+    wait_until("nothing is left elsewhere", || world.remote.names("").is_empty());
+    world.quiet();
     world.keeps_the_contract();
 }
 
