@@ -102,7 +102,8 @@ impl Provider {
             deleted.ok()?;
         }
         // A program may have made a placeholder there since: what is known is of that.
-        Ok(watch.unless_placed(|| self.ledger.forget(place)).transpose()?.unwrap_or_default())
+        watch.unless_placed(|| self.ledger.forget(place)).unwrap_or(Ok(()))?;
+        Ok(())
     }
 
     pub(super) fn project(&self, place: &Place) -> Result<(), Trouble> {

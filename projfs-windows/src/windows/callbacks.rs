@@ -259,7 +259,7 @@ fn notified(
         // What this program does to the disk follows from what it knows already. But a removal ends with
         // the last handle, which may be that of a file that is being handed to the core.
         let is_removal = what == PRJ_NOTIFICATION_FILE_HANDLE_CLOSED_FILE_DELETED;
-        if !(is_removal && provider.disk.is_open(&asked.place)) {
+        if !(is_removal && provider.disk.was_open(&asked.place)) {
             return HRESULT(OK);
         }
     }

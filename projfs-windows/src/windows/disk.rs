@@ -6,6 +6,7 @@ use crate::{
     path::{Place, SEPARATOR},
 };
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
     io,
     os::windows::{
@@ -14,6 +15,7 @@ use std::{
     },
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 use windows::{
     Win32::{
@@ -37,14 +39,16 @@ use windows::{
 pub(crate) struct DiskView {
     pub(crate) api: Arc<Api>,
     pub(crate) root: PathBuf,
-    /// The keys of what is open for reading.
-    opened: Mutex<Vec<Vec<u16>>>,
+    /// By key, what is open for reading, and what was until a moment ago: since when it is closed.
+    opened: Mutex<HashMap<Vec<u16>, Option<Instant>>>,
 }
+
+/// How long after the driver has closed a file it may be told of what has waited for that.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A file that is open for reading, and is known to be.
 pub(crate) struct Opened<'a> {
     pub(crate) file: File,
-    // Dropped after the file: what is told of its closing finds it.
     _noted: Noted<'a>,
 }
 
@@ -53,9 +57,7 @@ struct Noted<'a>(&'a DiskView, Vec<u16>);
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = opened.iter().position(|key| *key == self.1) {
-            opened.swap_remove(at);
-        }
+        opened.insert(std::mem::take(&mut self.1), Some(Instant::now()));
     }
 }
 
@@ -114,16 +116,20 @@ impl DiskView {
     /// Opens a file without keeping anybody from anything.
     pub(crate) fn open(&self, place: &Place) -> io::Result<Opened<'_>> {
         let key = place.key();
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.retain(|_, closed| is_recent(*closed));
+            opened.insert(key.clone(), None);
+        }
         let noted = Noted(self, key);
         let file = OpenOptions::new().read(true).open(self.path(place))?;
         Ok(Opened { file, _noted: noted })
     }
 
-    /// Whether a file is open by [`DiskView::open`].
-    pub(crate) fn is_open(&self, place: &Place) -> bool {
+    /// Whether a file is open by [`DiskView::open`], or was until a moment ago.
+    pub(crate) fn was_open(&self, place: &Place) -> bool {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.contains(&place.key())
+        opened.get(&place.key()).is_some_and(|closed| is_recent(*closed))
     }
 
     /// Names in a folder that have something on the disk; tombstones too, what is only projected not.
@@ -163,6 +169,10 @@ impl DiskView {
             }
         }
     }
+}
+
+fn is_recent(closed: Option<Instant>) -> bool {
+    closed.is_none_or(|at| at.elapsed() < TOLD_WITHIN)
 }
 
 struct Search(HANDLE);

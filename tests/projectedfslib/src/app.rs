@@ -489,7 +489,7 @@ impl App for Model {
         }
         ask(&provider, PRJ_NOTIFICATION_PRE_DELETE, &place, item.dir)?;
         // A removal ends with the last handle, and whoever closes that one has caused it: if the file is
-        // open here, the provider, whose process this is.
+        // open here, the provider, whose process this is. It may have closed it when it hears of it.
         let mut told = Ask::of(&place);
         {
             let mut tree = lock(&found.state);

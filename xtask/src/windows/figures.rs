@@ -20,6 +20,8 @@ pub(crate) fn figures(root: &Path, quick: bool) -> Result<()> {
     let store = Store::start(root)?;
     let plain = Plain::start()?;
     let mut command = cargo_for(root, &target);
+    // The standard library that was built for this has nothing to optimise across crates with.
+    command.env("CARGO_PROFILE_BENCH_LTO", "off");
     command.args(["bench", "-p", "projectedfslib", "--target", TRIPLE, "--bench", "figures"]);
     command.env("MESHDRIVE_STORE", &store.url).env("MESHDRIVE_SETUP_CODE", store.setup_code());
     command.env("MESHDRIVE_PLAIN", &plain.address).stderr(Stdio::inherit());
