@@ -52,7 +52,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             report::run(&mut command)
         });
         report.step("windows driver", || {
-            store::build(root)?;
+            store::build(root, store::Profile::Debug)?;
             contract(root, &target, &["contract", "broken"])
         });
         report.step("windows program", || {
@@ -85,7 +85,7 @@ fn target(report: &mut Report) -> Option<Target> {
 
 /// Tests of the driver and the program with the model of ProjFS, and a store outside of Wine.
 fn contract(root: &Path, target: &Target, tests: &[&str]) -> Result<()> {
-    let store = store::Store::start(root)?;
+    let store = store::Store::start(root, store::Profile::Debug)?;
     let mut command = cargo_for(root, target);
     command.args(["test", "-p", "projectedfslib", "--target", TRIPLE]);
     for test in tests {

@@ -4,7 +4,7 @@ use super::{
     TRIPLE, cargo_for,
     plain::Plain,
     prepare,
-    store::{self, Store},
+    store::{self, Profile, Store},
 };
 use crate::report::line_of;
 use anyhow::{Context, Result, ensure};
@@ -16,8 +16,8 @@ use std::{path::Path, process::Stdio};
 /// When the target cannot be had here, or a figure did not come about.
 pub(crate) fn figures(root: &Path, quick: bool) -> Result<()> {
     let target = prepare::prepare().context("Windows' target")?;
-    store::build(root)?;
-    let store = Store::start(root)?;
+    store::build(root, Profile::Release)?;
+    let store = Store::start(root, Profile::Release)?;
     let plain = Plain::start()?;
     let mut command = cargo_for(root, &target);
     // The standard library that was built for this has nothing to optimise across crates with.

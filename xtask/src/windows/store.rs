@@ -15,8 +15,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The program that serves the store. `test` has it already, from a build of the whole workspace; for this
 /// package alone cargo would build half of it again, with other features.
-pub(super) fn build(root: &Path) -> Result<()> {
-    report::run(cargo(root).args(["build", "-p", "meshdrive"]))
+pub(super) fn build(root: &Path, profile: Profile) -> Result<()> {
+    let release = matches!(profile, Profile::Release).then_some("--release");
+    report::run(cargo(root).args(["build", "-p", "meshdrive"]).args(release))
+}
+
+/// How the program that serves the store is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Profile {
+    Debug,
+    /// To measure with.
+    Release,
 }
 
 /// Ended when dropped, with all it keeps.
@@ -28,10 +37,14 @@ pub(super) struct Store {
 
 impl Store {
     /// Of the program as it was built last: see [`build`].
-    pub(super) fn start(root: &Path) -> Result<Store> {
+    pub(super) fn start(root: &Path, profile: Profile) -> Result<Store> {
+        let built = match profile {
+            Profile::Debug => "target/debug/meshdrive",
+            Profile::Release => "target/release/meshdrive",
+        };
         let folder = tempfile::tempdir()?;
         let said = folder.path().join("said");
-        let child = Command::new(root.join("target/debug/meshdrive"))
+        let child = Command::new(root.join(built))
             .env("MESHDRIVE_HOME", folder.path().join("home"))
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path().join("data"))
