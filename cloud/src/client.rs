@@ -9,9 +9,10 @@ use protocol::{PROTOCOL_HEADER, PROTOCOL_VERSION};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request that moves no byte, either way, for so long is given up.
@@ -24,6 +25,11 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Bytes of one HTTP/2 frame: so long an urgent answer waits behind one that is not.
 const FRAME_BYTES: u32 = 64 << 10;
+/// Between two questions whether the other end of an HTTP/2 connection is still there, and how long its
+/// answer may take. Without them a dead one takes every request in until the kernel gives it up, after
+/// about a quarter of an hour.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an error's body that are read at most.
 const PROBLEM_BYTES: usize = 64 << 10;
 /// Bytes of a custom certificate file that are read at most.
@@ -54,10 +60,21 @@ struct Counters {
 
 /// One server, with or without a device's token.
 pub(crate) struct Client {
-    http: reqwest::Client,
+    pool: RwLock<Pool>,
+    /// Rung when the pool was replaced.
+    pub(crate) renewed: Notify,
+    build: Box<dyn Fn() -> reqwest::Result<reqwest::Client> + Send + Sync>,
     base: String,
     authorization: Option<HeaderValue>,
     counters: Arc<Counters>,
+}
+
+/// The connections that are used now.
+#[derive(Clone)]
+struct Pool {
+    http: reqwest::Client,
+    /// How many pools there were before.
+    number: u64,
 }
 
 /// One request. `path` is below the server's URL and starts with `/`.
@@ -123,23 +140,22 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = server.trim_end_matches('/');
         let plain = check_address(base).map_err(invalid)?;
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_max_frame_size(FRAME_BYTES)
-            .user_agent(concat!("meshdrive/", env!("CARGO_PKG_VERSION")));
-        if plain {
-            // On this machine: neither its certificates nor its proxy have a say.
-            builder = builder.tls_certs_only([]).no_proxy();
-        } else if let Some(path) = &options.ca_file {
-            builder = builder.tls_certs_merge(certificates(path)?);
-        }
-        let http = builder
-            .build()
+        let trusted = match &options.ca_file {
+            Some(path) if !plain => certificates(path)?,
+            _ => Vec::new(),
+        };
+        let build = Box::new(move || {
+            let builder = builder();
+            if plain {
+                // On this machine: neither its certificates nor its proxy have a say.
+                builder.tls_certs_only([]).no_proxy().build()
+            } else {
+                builder.tls_certs_merge(trusted.clone()).build()
+            }
+        });
+        let http = build()
             .map_err(|error| invalid(format!("setting up the connection to {base}: {error}")))?;
+        let pool = RwLock::new(Pool { http, number: 0 });
         let authorization = match token {
             None => None,
             Some(token) => {
@@ -150,7 +166,33 @@ impl Client {
                 Some(value)
             }
         };
-        Ok(Client { http, base: base.to_owned(), authorization, counters: Arc::default() })
+        let base = base.to_owned();
+        let (renewed, counters) = (Notify::new(), Arc::default());
+        Ok(Client { pool, renewed, build, base, authorization, counters })
+    }
+
+    fn pool(&self) -> Pool {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on new connections are used: those that are open may lead nowhere.
+    pub(crate) fn renew(&self) {
+        self.replace(self.pool().number);
+    }
+
+    /// Lets the pool of that number go, unless somebody did so before.
+    fn replace(&self, number: u64) {
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        if pool.number != number {
+            return;
+        }
+        match (self.build)() {
+            Ok(http) => {
+                *pool = Pool { http, number: number + 1 };
+                self.renewed.notify_one();
+            }
+            Err(error) => tracing::warn!(%error, "no new connections; the old ones are used on"),
+        }
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
@@ -216,7 +258,8 @@ impl Client {
     async fn send(&self, call: Call, what: &str) -> Result<Response, CloudError> {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let progress = Arc::new(AtomicU64::new(0));
-        let mut request = self
+        let pool = self.pool();
+        let mut request = pool
             .http
             .request(call.method, format!("{}{}", self.base, call.path))
             .header(PROTOCOL_HEADER, PROTOCOL_VERSION)
@@ -231,7 +274,8 @@ impl Client {
                 .body(self.body(call.body, progress.clone()));
         }
         let mut answer = std::pin::pin!(request.send());
-        let mut seen = 0;
+        // A small body was taken whole just now, which is no sign of life.
+        let mut seen = progress.load(Ordering::Relaxed);
         loop {
             match tokio::time::timeout(call.wait, &mut answer).await {
                 Ok(answer) => return answer.map_err(|error| broken(what, &error)),
@@ -239,7 +283,10 @@ impl Client {
                 Err(_) if progress.load(Ordering::Relaxed) > seen => {
                     seen = progress.load(Ordering::Relaxed);
                 }
-                Err(_) => return Err(problem::silent(what, call.wait)),
+                Err(_) => {
+                    self.replace(pool.number);
+                    return Err(problem::silent(what, call.wait));
+                }
             }
         }
     }
@@ -295,6 +342,19 @@ impl Client {
         let path = call.path.split('?').next().unwrap_or_default();
         format!("{} {}{path}", call.method, self.base)
     }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_frame_size(FRAME_BYTES)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .user_agent(concat!("meshdrive/", env!("CARGO_PKG_VERSION")))
 }
 
 /// The body of an answer on its way here.

@@ -70,7 +70,8 @@ impl Native {
                 Hints { response, rest: Vec::new(), heard: Instant::now(), fresh: true }
             }
         };
-        match hints.wait(seen).await? {
+        let news = hints.wait(seen).await.inspect_err(|_| self.client.renew())?;
+        match news {
             News::Head(rev) => {
                 *state = State::Open(hints);
                 Ok(rev)

@@ -104,6 +104,14 @@ impl CloudStore for NativeStore {
         self.0.connect_again(known).await
     }
 
+    fn renew(&self) {
+        self.0.client.renew();
+    }
+
+    async fn renewed(&self) {
+        self.0.client.renewed.notified().await;
+    }
+
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {
         self.0.snapshot(after).await
     }

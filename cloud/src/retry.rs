@@ -127,6 +127,14 @@ impl CloudStore for Retrying {
         self.inner.connect_again(known).await
     }
 
+    fn renew(&self) {
+        self.inner.renew();
+    }
+
+    async fn renewed(&self) {
+        self.inner.renewed().await;
+    }
+
     async fn snapshot(&self, after: Option<Vec<u8>>) -> Result<Page, CloudError> {
         self.again(|| self.inner.snapshot(after.clone())).await
     }

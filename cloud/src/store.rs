@@ -50,6 +50,15 @@ pub trait CloudStore: Send + Sync + 'static {
     /// Waits until the head is beyond `seen` and returns it; returns `seen` after a quiet while.
     async fn wait_head(&self, seen: Rev) -> Result<Rev, CloudError>;
 
+    /// The network is another one: connections that are open may lead nowhere, new ones are used from now
+    /// on. A store without connections has nothing to do.
+    fn renew(&self) {}
+    /// Ends when new connections are used, for that or because the old ones were found dead: who holds one
+    /// takes another. For one caller at a time.
+    async fn renewed(&self) {
+        std::future::pending().await
+    }
+
     /// Delivers at least `range` of a version, in order, in parts as they arrive. Parts may reach
     /// beyond `range` to the edges of the store's unit. Never delivers a byte that is not verified.
     async fn fetch(

@@ -64,8 +64,15 @@ pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
         let error = match connected {
             Ok(head) => {
                 backoff.reset();
-                tell(hall, true);
-                let Some(lost) = follow(hall, head) else { return };
+                tell(hall, Ok(()));
+                let Some(end) = follow(hall, head) else { return };
+                let End::Lost(lost) = end else {
+                    // By a new connection, and at once: nothing is lost yet.
+                    if pause(hall, LEAST_RUNG).is_none() {
+                        return;
+                    }
+                    continue;
+                };
                 tracing::info!(error = %lost, "the feed is lost; reconnecting");
                 lost
             }
@@ -74,7 +81,7 @@ pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
                 error
             }
         };
-        tell(hall, false);
+        tell(hall, Err(error.message.to_string()));
         if let Some(asked) = error.retry_after
             && pause(hall, Duration::from_nanos(asked.0).min(MOST_ASKED)).is_none()
         {
@@ -93,14 +100,29 @@ fn reach(hall: &Arc<Hall>) -> Option<Result<Rev, CloudError>> {
     stoppable(hall, bounded(CONNECT_LIMIT, async move { Ok(cloud.connect().await?.head) }))
 }
 
-/// Reports the head as it moves, until the feed is lost; `None` when the engine stops.
-fn follow(hall: &Arc<Hall>, head: Rev) -> Option<CloudError> {
+/// Why the feed is followed no longer.
+enum End {
+    Lost(CloudError),
+    /// The store uses new connections.
+    Renewed,
+}
+
+/// Reports the head as it moves; `None` when the engine stops.
+fn follow(hall: &Arc<Hall>, head: Rev) -> Option<End> {
     hall.deliver(Event::Head(head));
     let mut seen = head;
     loop {
         let asked = Instant::now();
         let wait = wait_head(Arc::clone(&hall.cloud), seen);
-        match stoppable(hall, bounded(QUIET_LIMIT, wait))? {
+        let wait = bounded(QUIET_LIMIT, wait);
+        let answer = stoppable(hall, async {
+            tokio::select! {
+                answer = wait => Some(answer),
+                () = hall.cloud.renewed() => None,
+            }
+        });
+        let Some(answer) = answer? else { return Some(End::Renewed) };
+        match answer {
             // A head that went back is a restored store: the core must look, so it is told too.
             Ok(head) if head != seen => {
                 seen = head;
@@ -110,7 +132,7 @@ fn follow(hall: &Arc<Hall>, head: Rev) -> Option<CloudError> {
                 let rest = LEAST_ROUND.saturating_sub(asked.elapsed());
                 pause(hall, rest)?;
             }
-            Err(error) => return Some(error),
+            Err(error) => return Some(End::Lost(error)),
         }
     }
 }
@@ -121,8 +143,12 @@ async fn wait_head(cloud: Arc<dyn CloudStore>, seen: Rev) -> Result<Rev, CloudEr
 
 /// Said at every look, not only at a change: the core may have reached the store by itself meanwhile, and
 /// lost it again.
-fn tell(hall: &Arc<Hall>, up: bool) {
+fn tell(hall: &Arc<Hall>, up: Result<(), String>) {
+    let is_up = up.is_ok();
     hall.deliver(Event::Link(up));
+    if is_up {
+        hall.rules.send_modify(|_| {}); // they may have been out of reach
+    }
 }
 
 async fn bounded<T>(
@@ -147,7 +173,7 @@ pub(crate) fn rest(hall: &Arc<Hall>, length: Duration) -> Option<bool> {
 }
 
 /// Waits on this thread for `work`, or for the engine to stop (`None`).
-fn stoppable<T>(hall: &Arc<Hall>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) fn stoppable<T>(hall: &Arc<Hall>, work: impl Future<Output = T>) -> Option<T> {
     hall.runtime.block_on(async {
         tokio::select! {
             biased;

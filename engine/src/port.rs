@@ -34,6 +34,12 @@ impl Port {
         self.hall.look.notify_one();
     }
 
+    /// The machine's network has changed: connections are made anew, and the store is looked for.
+    pub fn network_changed(&self) {
+        self.hall.cloud.renew();
+        self.hall.look.notify_one();
+    }
+
     /// The backing file of `ino`, open for reading, to be handed to the kernel for passthrough. `None` if
     /// there is none.
     ///

@@ -279,23 +279,27 @@ impl Drive {
         let went_back = head < self.inbox.applied && self.inbox.is_connected();
         self.inbox.heard(head);
         if !self.inbox.online {
-            self.link_changed(true);
+            self.link_changed(Ok(()));
         } else if went_back && !self.inbox.is_frozen() {
             self.connect(); // it says what became of it
         }
     }
 
     /// What comes back may be another store than the one that was lost: it is asked first.
-    pub(crate) fn link_changed(&mut self, up: bool) {
-        self.inbox.link = up;
+    pub(crate) fn link_changed(&mut self, up: Result<(), String>) {
+        self.inbox.link = up.is_ok();
         let was = self.inbox.online;
-        if up && !was {
+        if let Err(why) = &up
+            && !self.inbox.is_frozen()
+        {
+            self.inbox.trouble.clone_from(why);
+        }
+        if up.is_ok() && !was {
             // An attempt from before may wait for long.
             self.inbox.connecting = false;
             self.connect();
-        } else if !up && was {
+        } else if up.is_err() && was {
             self.inbox.online = false;
-            self.inbox.trouble = "the cloud store cannot be reached".to_string();
             // Its answer says why, if it gives one: a device may have been sent away. One that was asked
             // for before the loss says nothing about now.
             self.inbox.connecting = false;

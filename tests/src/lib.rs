@@ -30,5 +30,5 @@ pub use server::Server;
 pub use skip::{can_mount, have, have_any, skip};
 pub use tree::{Entry, Tree, tree, tree_of};
 pub use user::{TIDY, UserPlace, is_root};
-pub use wait::{PATIENCE, wait_for, wait_until};
+pub use wait::{PATIENCE, comes_about, wait_for, wait_until};
 pub use world::World;

@@ -78,6 +78,8 @@ struct Shared {
     down: Lane,
     connections: AtomicU64,
     requests: AtomicU64,
+    /// Connections up to this number lead nowhere any more.
+    stranded: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -126,6 +128,7 @@ impl Proxy {
             down: Lane::new(),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            stranded: AtomicU64::new(0),
             open: Mutex::new(Vec::new()),
         });
         let accepting = shared.clone();
@@ -160,6 +163,12 @@ impl Proxy {
     pub fn mend(&self) {
         self.shared.down.budget.store(u64::MAX, Relaxed);
         self.shared.is_cut.store(false, Relaxed);
+    }
+
+    /// From now on every open connection takes all in and gives nothing out, and nobody is told: what a
+    /// router does that has forgotten them. New connections pass.
+    pub fn strand(&self) {
+        self.shared.stranded.store(self.shared.connections.load(Relaxed), Relaxed);
     }
 
     /// Lets `bytes` more through to the devices, then cuts in the middle of whatever that was.
@@ -219,18 +228,18 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) {
     if !shared.admit([twin(&client), twin(&server)]) {
         return;
     }
-    shared.connections.fetch_add(1, Relaxed);
-    carry((twin(&client), twin(&server)), shared, true);
-    carry((server, client), shared, false);
+    let number = shared.connections.fetch_add(1, Relaxed) + 1;
+    carry((twin(&client), twin(&server)), (shared, number), true);
+    carry((server, client), (shared, number), false);
 }
 
 /// Carries one direction of a connection: one thread takes pieces in, one gives them out in time.
-fn carry((from, to): (TcpStream, TcpStream), shared: &Arc<Shared>, is_up: bool) {
+fn carry((from, to): (TcpStream, TcpStream), (shared, number): (&Arc<Shared>, u64), is_up: bool) {
     let (sender, receiver) = sync_channel(PIECES);
     let taking = shared.clone();
     thread::spawn(move || take(from, &sender, &taking, is_up));
     let giving = shared.clone();
-    thread::spawn(move || give(to, &receiver, &giving, is_up));
+    thread::spawn(move || give(to, &receiver, (&giving, number), is_up));
 }
 
 type Piece = (Instant, Vec<u8>);
@@ -251,10 +260,14 @@ fn take(mut from: TcpStream, to: &SyncSender<Piece>, shared: &Shared, is_up: boo
     }
 }
 
-fn give(mut to: TcpStream, from: &Receiver<Piece>, shared: &Shared, is_up: bool) {
+fn give(mut to: TcpStream, from: &Receiver<Piece>, (shared, number): (&Shared, u64), is_up: bool) {
+    let is_stranded = || number <= shared.stranded.load(Relaxed);
     let lane = if is_up { &shared.up } else { &shared.down };
     for (arrival, piece) in from {
         thread::sleep(arrival.saturating_duration_since(Instant::now()));
+        if is_stranded() {
+            continue;
+        }
         let left = lane.budget.load(Relaxed);
         let pass = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if left != u64::MAX {
@@ -270,7 +283,9 @@ fn give(mut to: TcpStream, from: &Receiver<Piece>, shared: &Shared, is_up: bool)
             return;
         }
     }
-    let _ = to.shutdown(Shutdown::Write);
+    if !is_stranded() {
+        let _ = to.shutdown(Shutdown::Write);
+    }
 }
 
 /// Counts requests in what a client sends: request lines of HTTP/1.1, HEADERS frames of HTTP/2

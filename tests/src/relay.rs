@@ -24,9 +24,13 @@ pub struct Passing {
     pub break_after: Option<usize>,
 }
 
+/// The media type of a stream of events (HTML living standard, 9.2).
+const EVENTS: &str = "text/event-stream";
+
 type Change = Arc<Mutex<Box<dyn FnMut(&mut Passing) + Send>>>;
 
-/// Speaks HTTP/1.1, one request a connection. Long-lived streams pass unchanged.
+/// Speaks HTTP/1.1, one request a connection. Long-lived streams pass unchanged, unless they are made into
+/// something else before they begin.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
@@ -162,12 +166,9 @@ fn pass(
     let mut answer = Head::read(&mut store)?;
     answer.set("connection", "close");
     let mut to_client = near;
-    if answer.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
-        answer.write(&mut to_client)?;
-        std::io::copy(&mut store, &mut to_client)?;
-        return near.shutdown(Shutdown::Both);
-    }
-    let body = answer.body(&mut store)?;
+    let is_stream = |kind: Option<&str>| kind.is_some_and(|kind| kind.starts_with(EVENTS));
+    let was_stream = is_stream(answer.get("content-type"));
+    let body = if was_stream { Vec::new() } else { answer.body(&mut store)? };
     let line = request.first.split(['?', ' ']).take(2).collect::<Vec<_>>().join(" ");
     let mut passing = Passing {
         request: line,
@@ -178,6 +179,11 @@ fn pass(
     };
     (change.lock().unwrap())(&mut passing);
     let mut answer = Head { first: passing.status, headers: passing.headers };
+    if was_stream && is_stream(answer.get("content-type")) {
+        answer.write(&mut to_client)?;
+        std::io::copy(&mut store, &mut to_client)?;
+        return near.shutdown(Shutdown::Both);
+    }
     answer.headers.retain(|(name, _)| name != "transfer-encoding");
     answer.set("content-length", &passing.body.len().to_string());
     answer.write(&mut to_client)?;

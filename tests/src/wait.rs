@@ -14,6 +14,18 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     wait_for(what, || done().then_some(()));
 }
 
+/// Whether it comes about within `patience`: for what takes longer by its nature, or must not.
+pub fn comes_about(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
+    while !done() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
+}
+
 /// The first value that `look` finds.
 ///
 /// # Panics

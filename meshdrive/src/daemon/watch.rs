@@ -47,6 +47,10 @@ pub(crate) async fn watch(drive: &Drive, config: &Config) -> End {
     }
 }
 
+/// A change of the network is many messages: links, addresses, routes.
+#[cfg(unix)]
+const GATHER: Duration = Duration::from_secs(1);
+
 /// From now on a store that is away is looked for as soon as this machine's network changes, on a thread
 /// that ends with the process.
 #[cfg(unix)]
@@ -55,7 +59,9 @@ pub(crate) fn network(port: engine::Port) {
         let network = crate::system::Network::listen()?;
         loop {
             network.changed()?;
-            port.look_for_store();
+            std::thread::sleep(GATHER);
+            network.skip()?;
+            port.network_changed();
         }
     };
     let run = move || {

@@ -42,6 +42,20 @@ impl Network {
             }
         }
     }
+
+    /// Takes what has come meanwhile, without waiting.
+    ///
+    /// # Errors
+    /// As for [`Network::changed`].
+    pub(crate) fn skip(&self) -> io::Result<()> {
+        loop {
+            match recv(&self.0, &mut [0; 64], RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
