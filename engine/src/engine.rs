@@ -5,7 +5,7 @@ use crate::driver::{self, Driver};
 use crate::hall::{Hall, Rooms};
 use crate::jobs::Phase;
 use crate::port::Port;
-use crate::{feed, filler, timer};
+use crate::{feed, filler, rules, timer};
 use cache::LocalStore;
 use cloud::CloudStore;
 use fs_core::{Drive, Event, Limits};
@@ -52,6 +52,7 @@ impl Engine {
         let clock = Clock::start();
         let mut drive = Drive::recover(recovered, limits, seed, clock.now());
         drive.name_device(&device);
+        drive.await_rules();
         let hall = Hall::new(drive, last_seq, Rooms { local, cloud, runtime, clock });
         let engine = Engine { hall: Arc::clone(&hall), threads: Mutex::default() };
         timer::look_at_disk(&hall);
@@ -59,6 +60,7 @@ impl Engine {
         engine.spawn("drive-stale", |hall| driver::run(hall))?;
         engine.spawn("drive-timer", timer::run)?;
         engine.spawn("drive-filler", filler::run)?;
+        engine.spawn("drive-rules", rules::run)?;
         engine.spawn("drive-feed", move |hall| feed::run(hall, seed))?;
         Ok(engine)
     }

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A lock hold longer than this is reported: `handle` is meant to take microseconds.
 const LONG_HOLD: Duration = Duration::from_millis(50);
@@ -71,6 +71,8 @@ pub(crate) struct Hall {
     pub(crate) fence: Arc<Fence>,
     /// Rung when there is reason to look for the store now.
     pub(crate) look: Notify,
+    /// How often the core has asked for the rules of `.meshignore`; rung also when the store is back.
+    pub(crate) rules: watch::Sender<u64>,
     /// The tree as it was, beside the core.
     pub(crate) past: Past,
 }
@@ -104,6 +106,7 @@ impl Hall {
             filler: Filler::default(),
             fence: Arc::default(),
             look: Notify::new(),
+            rules: watch::Sender::new(0),
         })
     }
 
@@ -291,6 +294,10 @@ impl Hall {
             Effect::Cloud(job, effect) => Some(Work::Cloud(job, effect)),
             Effect::Invalidate(stale) => Some(Work::Invalidate(stale)),
             Effect::Note(text) => Some(Work::Note(text)),
+            Effect::ReadRules(asked) => {
+                self.rules.send_replace(asked);
+                None
+            }
         }
     }
 

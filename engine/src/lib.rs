@@ -14,6 +14,7 @@ mod journal;
 mod local_job;
 mod past;
 mod port;
+mod rules;
 mod timer;
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ pub enum FileState {
     Pinned,
     /// Changed here, waiting to be sent.
     Pending,
+    /// New here and never sent: `.meshignore` says so.
+    LocalOnly,
     Uploading,
     /// Cannot be sent; the text says why and what to do.
     Attention(String),
@@ -174,6 +176,11 @@ pub struct Status {
     /// Nodes with unsent changes, and the unsent bytes among them.
     pub pending_nodes: u64,
     pub pending_bytes: u64,
+    /// Nodes that `.meshignore` keeps on this device, and their bytes; not counted as pending.
+    pub local_only_nodes: u64,
+    pub local_only_bytes: u64,
+    /// Why `.meshignore`, or a part of it, cannot be read; empty when all is well.
+    pub ignore_trouble: String,
     /// Nodes that are being sent now.
     pub sending_nodes: u64,
     /// Milliseconds since the oldest unsent change was made.

@@ -6,6 +6,7 @@ use crate::handles::Handles;
 use crate::held::Held;
 use crate::hydration::Hydration;
 use crate::ident::Random;
+use crate::ignore::Ignore;
 use crate::inbox::Inbox;
 use crate::jobs::{Jobs, Why, Work};
 use crate::passthrough::Passthrough;
@@ -39,12 +40,13 @@ pub struct Drive {
     pub(crate) pins: Pins,
     pub(crate) passthrough: Passthrough,
     pub(crate) brake: Brake,
+    pub(crate) ignore: Ignore,
     pub(crate) random: Random,
     pub(crate) last_ino: Ino,
     pub(crate) device: String,
     seq: Seq,
     batch: Vec<Change>,
-    staged: Vec<Effect>,
+    pub(crate) staged: Vec<Effect>,
     effects: VecDeque<Effect>,
 }
 
@@ -67,6 +69,7 @@ impl Drive {
             pins: Pins::default(),
             passthrough: Passthrough::default(),
             brake: Brake::new(recovered.nodes, recovered.last_ino, recovered.held),
+            ignore: Ignore::default(),
             random: Random::new(seed),
             last_ino: Ino(recovered.last_ino.0.max(Ino::ROOT.0)),
             device: String::new(),
@@ -189,6 +192,7 @@ impl Drive {
             Event::Head(head) => self.head_moved(head),
             Event::Link(up) => self.link_changed(up),
             Event::DiskFree(bytes) => self.hydration.disk_free = Some(bytes),
+            Event::Rules(asked, rules) => self.rules_read(asked, rules),
             Event::Tick => {}
         }
         self.expire();
@@ -228,6 +232,10 @@ impl Drive {
     /// # Errors
     /// The first one that does not hold, in words.
     pub fn check(&self) -> Result<(), &'static str> {
+        let mut kept = self.uploads.kept.iter();
+        if kept.any(|ino| !self.tree.pending().contains(ino)) {
+            return Err("something stays here of which nothing is pending");
+        }
         self.tree.check()
     }
 
@@ -340,7 +348,11 @@ impl Drive {
     /// Applies a change to memory and adds it to the batch that this call writes.
     pub(crate) fn commit(&mut self, change: Change) {
         self.brake.see(&change);
+        let of_rules = self.is_of_rules(&change);
         self.tree.apply(&change);
+        if of_rules {
+            self.rules_changed();
+        }
         self.batch.push(change);
     }
 
@@ -349,7 +361,7 @@ impl Drive {
         if self.batch.is_empty() { self.seq } else { Seq(self.seq.0 + 1) }
     }
 
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.invalidate_targets();
         if !self.batch.is_empty() {
             self.seq = Seq(self.seq.0 + 1);

@@ -21,6 +21,8 @@ pub enum Effect {
     Cloud(Job, Cloud),
     /// Tell the kernel; from a thread of its own, holding no lock, after `after` is journalled.
     Invalidate(Stale),
+    /// Read `.meshignore` in the root as it is now, and answer with [`crate::Event::Rules`] and this number.
+    ReadRules(u64),
     /// For people: log it.
     Note(String),
 }

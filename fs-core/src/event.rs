@@ -4,7 +4,7 @@ use crate::{
     Change, CloudError, Draft, DriveInfo, Flight, FsError, GroupOutcome, Ino, Job, Loaded, Page,
     RemoteCommit, Request, Rev, Ticket, Timestamp,
 };
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use bytes::Bytes;
 
 /// Everything that can wake the drive.
@@ -20,10 +20,13 @@ pub enum Event {
     Sent(Job, i64),
     /// The store's head moved (a hint; truth is `Changes`).
     Head(Rev),
-    /// The feed is up (true) or lost (false).
-    Link(bool),
+    /// The feed is up, or lost, and why; also told at each look that found it still lost.
+    Link(Result<(), String>),
     /// Bytes free on the cache's disk, when it matters.
     DiskFree(u64),
+    /// The rules of `.meshignore` as they were read for the [`crate::Effect::ReadRules`] of that number, or
+    /// why they cannot be read; whoever reads them tries again then.
+    Rules(u64, Result<crate::Rules, String>),
     /// Time passed: deadlines, settle windows, retries.
     Tick,
 }
@@ -141,7 +144,7 @@ impl Default for Limits {
             cache_bytes: 10 << 30,
             read_deadline_ms: 30_000,
             offline_deadline_ms: 3_000,
-            settle_ms: 250,
+            settle_ms: 100,
             idle_nodes: 50_000,
             held_nodes: 120_000,
             fetches: 16,

@@ -26,6 +26,7 @@ impl Drive {
                 self.invalidate(Stale::Attrs(dir));
                 let ino = row.ino;
                 self.put_remaining(row);
+                self.reconsider(ino);
                 if self.tree.get(ino).is_some() && self.tree.is_pinned(ino) {
                     self.pins.walk(ino);
                 }

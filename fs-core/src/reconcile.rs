@@ -263,7 +263,7 @@ impl Drive {
 
     /// All bytes of a file are to be sent, as its version is gone from the store; false if not all of
     /// them are here: those that are not are nowhere.
-    fn make_dirty(&mut self, ino: Ino) -> bool {
+    pub(crate) fn make_dirty(&mut self, ino: Ino) -> bool {
         let Some(inode) = self.tree.get(ino).filter(|inode| inode.is_file()) else { return false };
         let is_whole = inode.absent(Range::new(0, inode.row.size)).is_empty();
         let nothing = || ContentRow {

@@ -28,6 +28,10 @@ impl Drive {
         if inode.row.pending.is_none() {
             return;
         }
+        if self.keep_if_ignored(ino) {
+            return;
+        }
+        let Some(inode) = self.tree.get(ino) else { return };
         let unsent = Pending::CREATE.with(Pending::CONTENT);
         let rewritten = inode.is_file() && inode.row.pending.has(unsent);
         let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
@@ -49,6 +53,9 @@ impl Drive {
     pub(crate) fn touch_closed(&mut self, ino: Ino) {
         let doublings = self.uploads.rewrites(ino).min(SETTLE_DOUBLINGS);
         let Some(inode) = self.tree.get(ino) else { return };
+        if self.uploads.kept.contains(&ino) {
+            return;
+        }
         let temporary = is_temporary(inode.row.name.as_bytes());
         if inode.writers > 0 || inode.row.pending.has(Pending::CREATE) && temporary {
             return self.touch(ino);
@@ -99,7 +106,9 @@ impl Drive {
             let placeless = self.tree.get(**ino).is_some_and(|inode| inode.row.parent == Ino::NONE);
             placeless || self.tree.is_below(**ino, root)
         };
-        let waiting: BTreeSet<Ino> = self.tree.pending().iter().filter(below).copied().collect();
+        let due = |ino: &&Ino| !self.uploads.kept.contains(*ino);
+        let pending = self.tree.pending().iter().filter(due);
+        let waiting: BTreeSet<Ino> = pending.filter(below).copied().collect();
         if waiting.is_empty() {
             let is_known = !self.inbox.is_frozen();
             let answer = is_known.then_some(Response::Answer(Answer::Done));

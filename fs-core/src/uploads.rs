@@ -25,7 +25,7 @@ pub(crate) const OPS_MAX: usize = 900;
 const STAGE_BYTES: u64 = 64 << 20;
 /// Milliseconds between two rounds while changes keep coming: they gather into fewer requests.
 /// Longer while many are made at once, when nobody waits for a single one.
-const GATHER_MS: u64 = 200;
+const GATHER_MS: u64 = 50;
 const GATHER_BULK_MS: u64 = 1_000;
 /// Operations in a commit from which on it counts as bulk.
 const BULK_OPS: usize = 100;
@@ -91,6 +91,8 @@ pub(crate) struct Uploads {
     pub(crate) attention: BTreeMap<Ino, String>,
     resend: VecDeque<Flight>,
     not_before: Mono,
+    /// Pending and not due: stays on this device.
+    pub(crate) kept: BTreeSet<Ino>,
     /// Pending and not due: held.
     pub(crate) laid_aside: BTreeSet<Ino>,
     /// Rounds with room left wait until then for more.
@@ -116,6 +118,7 @@ impl Default for Uploads {
             attention: BTreeMap::new(),
             resend: VecDeque::new(),
             not_before: Mono(0),
+            kept: BTreeSet::new(),
             laid_aside: BTreeSet::new(),
             gather_until: Mono(0),
             counted: Mono(0),
@@ -197,6 +200,7 @@ impl Uploads {
         let (since, rewrites) = old.map_or((now, 0), |old| (old.since, old.rewrites));
         let rewrites = rewrites + u32::from(rewrite);
         self.laid_aside.remove(&ino);
+        self.kept.remove(&ino);
         self.when.insert(ino, Due { at, since, rewrites });
         self.due.insert((at, ino));
     }
@@ -210,6 +214,7 @@ impl Uploads {
             self.due.remove(&(due.at, ino));
         }
         self.laid_aside.remove(&ino);
+        self.kept.remove(&ino);
         self.refusals.remove(&ino);
         self.attention.remove(&ino);
     }
@@ -260,7 +265,7 @@ impl Drive {
         let resend = !self.uploads.resend.is_empty();
         // A commit that may have arrived goes out again even so: news waits for its outcome.
         let waits = self.inbox.is_frozen() && !(resend && self.inbox.reconcile.is_some());
-        let held = self.uploads.paused || !self.inbox.online || waits;
+        let held = self.uploads.paused || !self.inbox.online || !self.knows_rules() || waits;
         idle && !held && (resend || self.inbox.is_connected() && !self.inbox.is_behind())
     }
 
@@ -319,9 +324,10 @@ impl Drive {
                 self.settled(ino);
                 continue;
             }
-            if self.lacks_lost_bytes(ino) {
+            if self.keep_if_ignored(ino) || self.lacks_lost_bytes(ino) {
                 continue;
             }
+            self.want_target(ino);
             let Some(inode) = self.tree.get(ino) else { continue };
             let unsent = inode.content.as_ref().map_or(0, |content| content.dirty.bytes());
             if self.is_held(ino) {

@@ -231,12 +231,19 @@ pub struct DriveStatus {
     pub pending_files: Option<u64>,
     pub pending_folders: Option<u64>,
     pub pending_bytes: u64,
+    /// What `.meshignore` keeps on this device, not counted as pending; why that cannot be read.
+    #[serde(default)]
+    pub local_only_nodes: u64,
+    #[serde(default)]
+    pub local_only_bytes: u64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ignore_trouble: String,
     pub sending_nodes: u64,
     pub oldest_pending_ms: u64,
     /// Seconds until everything is sent, measured; `None`: nothing to send, or not known.
     #[serde(default)]
     pub left_secs: Option<u64>,
-    /// The device could be lost now, and nothing with it.
+    /// The device could be lost now, and nothing with it but what `.meshignore` keeps here.
     #[serde(default)]
     pub safe_to_switch_off: bool,
     pub attention: u64,
@@ -295,6 +302,8 @@ pub enum FileState {
     Local,
     Pinned,
     Pending,
+    /// `.meshignore` keeps it on this device.
+    LocalOnly,
     Uploading,
     Attention,
 }

@@ -40,7 +40,8 @@ impl Drive {
                 return Ok(None);
             }
             Command::Drained => {
-                Answer::Drained(self.tree.pending().is_empty() && !self.inbox.is_frozen())
+                let is_sent = self.unsent().next().is_none();
+                Answer::Drained(is_sent && !self.inbox.is_frozen())
             }
             Command::Identify(path) => {
                 let ino = self.resolve(path)?;
@@ -92,7 +93,6 @@ impl Drive {
     fn status(&self) -> Status {
         let held = self.held_count();
         let weight = self.tree.weight();
-        let pending = self.tree.pending();
         let unsent = |ino: &Ino| {
             let inode = self.tree.get(*ino)?;
             let whole = inode.row.pending.has(Pending::CREATE.with(Pending::CONTENT));
@@ -110,6 +110,7 @@ impl Drive {
         } else {
             self.inbox.trouble.clone()
         };
+        let kept = &self.uploads.kept;
         let pinned = self.tree.cached().iter().filter(|ino| self.tree.is_pinned(**ino));
         Status {
             online: self.inbox.online,
@@ -119,12 +120,15 @@ impl Drive {
             head: self.inbox.head,
             complete: self.inbox.complete,
             unsure: self.inbox.is_frozen(),
-            pending_nodes: pending.len() as u64,
-            pending_bytes: pending
-                .iter()
+            pending_nodes: self.unsent().count() as u64,
+            pending_bytes: self
+                .unsent()
                 .filter_map(unsent)
                 .sum::<u64>()
                 .saturating_sub(self.uploads.sent()),
+            local_only_nodes: kept.len() as u64,
+            local_only_bytes: kept.iter().filter_map(unsent).sum(),
+            ignore_trouble: self.ignore.trouble.clone(),
             sending_nodes: self.uploads.sending() as u64,
             oldest_pending_ms: oldest.map_or(0, |since| self.now.mono.millis_since(since)),
             attention: self.uploads.attention_count() as u64,
@@ -143,6 +147,11 @@ impl Drive {
         }
     }
 
+    /// What is pending and meant for the cloud.
+    fn unsent(&self) -> impl Iterator<Item = &Ino> {
+        self.tree.pending().iter().filter(|ino| !self.uploads.kept.contains(*ino))
+    }
+
     /// The state of one node.
     pub(super) fn file_status(&self, inode: &Inode) -> FileStatus {
         let row = &inode.row;
@@ -155,6 +164,8 @@ impl Drive {
             FileState::Attention(HELD.to_string())
         } else if self.uploads.is_sending(row.ino) {
             FileState::Uploading
+        } else if self.uploads.kept.contains(&row.ino) {
+            FileState::LocalOnly
         } else if !row.pending.is_none() {
             FileState::Pending
         } else if !inode.is_file() {
@@ -174,7 +185,7 @@ impl Drive {
 
     fn path_status(&self, ino: Ino) -> Step<PathStatus> {
         let file = self.file_status(self.node(ino)?);
-        let below = self.tree.pending().iter().filter(|at| self.tree.is_below(**at, ino));
+        let below = self.unsent().filter(|at| self.tree.is_below(**at, ino));
         Ok(PathStatus { file, pending_below: below.count() as u64 })
     }
 

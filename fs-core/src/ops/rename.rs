@@ -66,6 +66,7 @@ impl Drive {
         row.name = name.clone();
         row.attrs.ctime = wall;
         self.put(row);
+        self.reconsider(ino);
         self.look_also(ino);
     }
 }

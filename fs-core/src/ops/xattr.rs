@@ -159,6 +159,7 @@ fn state_word(state: &FileState) -> String {
         FileState::Local => "local".to_string(),
         FileState::Pinned => "pinned".to_string(),
         FileState::Pending => "pending".to_string(),
+        FileState::LocalOnly => "local-only".to_string(),
         FileState::Uploading => "uploading".to_string(),
         FileState::Attention(why) => format!("attention: {why}"),
     }

@@ -176,6 +176,10 @@ fn numbers(status: &DriveStatus) -> Vec<(&'static str, String)> {
     let tree = if status.complete { "whole tree known" } else { "tree still loading" };
     vec![
         ("unsent", format!("{}, {}", status.pending_nodes, size(status.pending_bytes))),
+        (
+            "on this device only",
+            format!("{}, {}", status.local_only_nodes, size(status.local_only_bytes)),
+        ),
         ("sending", status.sending_nodes.to_string()),
         ("safe to switch off", if status.safe_to_switch_off { "yes" } else { "not yet" }.into()),
         ("local", format!("{} of {}", size(status.cached_bytes), size(status.quota_bytes))),

@@ -24,6 +24,7 @@ pub(super) fn file(status: fs_core::FileStatus) -> FileReport {
         fs_core::FileState::Local => (FileState::Local, None, None),
         fs_core::FileState::Pinned => (FileState::Pinned, None, None),
         fs_core::FileState::Pending => (FileState::Pending, None, None),
+        fs_core::FileState::LocalOnly => (FileState::LocalOnly, None, None),
         fs_core::FileState::Uploading => (FileState::Uploading, None, None),
         fs_core::FileState::Attention(why) => (FileState::Attention, None, Some(why)),
     };
@@ -54,6 +55,9 @@ pub(super) fn status(status: &fs_core::Status) -> DriveStatus {
         unsure: status.unsure,
         pending_nodes: status.pending_nodes,
         pending_bytes: status.pending_bytes,
+        local_only_nodes: status.local_only_nodes,
+        local_only_bytes: status.local_only_bytes,
+        ignore_trouble: status.ignore_trouble.clone(),
         sending_nodes: status.sending_nodes,
         oldest_pending_ms: status.oldest_pending_ms,
         attention: status.attention,

@@ -158,7 +158,8 @@ pub(super) async fn status(drive: &Drive) -> Result<DriveStatus, Refusal> {
     }
     status.left_secs = drive.pace.left().map(|left| left.as_secs().max(1));
     status.all_in_cloud = sentence::all_in_cloud(&status);
-    status.safe_to_switch_off = status.all_in_cloud && status.dirty_bytes == 0;
+    status.safe_to_switch_off =
+        status.all_in_cloud && status.dirty_bytes == status.local_only_bytes;
     status.sentence = sentence::of_drive(&status);
     Ok(status)
 }

@@ -12,6 +12,7 @@ pub(crate) fn all_in_cloud(status: &DriveStatus) -> bool {
 /// The sentence, with its full stop.
 pub(crate) fn of_drive(status: &DriveStatus) -> String {
     let mut parts = vec![unsent(status)];
+    parts.extend(local_only(status));
     parts.extend(held(status));
     if status.attention > 0 {
         let verb = if status.attention == 1 { "needs" } else { "need" };
@@ -28,6 +29,22 @@ pub(crate) fn of_drive(status: &DriveStatus) -> String {
         (None, true) => format!("Paused: {}", lower_first(&sentence)),
         (None, false) => sentence,
     }
+}
+
+/// What stays on this device, and what is wrong with the rules that say so.
+fn local_only(status: &DriveStatus) -> Vec<String> {
+    let mut parts = Vec::new();
+    if status.local_only_nodes > 0 {
+        let nodes = text::count(status.local_only_nodes, "file or folder", "files and folders");
+        let verb = if status.local_only_nodes == 1 { "stays" } else { "stay" };
+        let size = text::size(status.local_only_bytes);
+        parts.push(format!("{nodes}, {size}, {verb} on this device only (`.meshignore`)"));
+    }
+    if !status.ignore_trouble.is_empty() {
+        let why = protocol::control::PathText::Text(status.ignore_trouble.clone());
+        parts.push(text::path(&why));
+    }
+    parts
 }
 
 /// What waits for a person.

@@ -51,6 +51,7 @@ pub(crate) fn state(file: &FileReport) -> String {
         FileState::Local => "local",
         FileState::Pinned => "pinned",
         FileState::Pending => "pending",
+        FileState::LocalOnly => "local only",
         FileState::Uploading => "uploading",
         FileState::Attention => {
             return format!("attention: {}", file.attention.as_deref().unwrap_or("unknown"));

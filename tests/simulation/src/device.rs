@@ -5,7 +5,8 @@ use crate::random::Random;
 use crate::store::Store;
 use fs_core::{
     Change, Cloud, CloudError, CloudErrorKind, Draft, Drive, DriveInfo, Effect, Event, Job, Limits,
-    Loaded, Local, Mono, NodeId, Now, Outcome, Response, Rev, StageItem, Stale, Ticket, Timestamp,
+    Loaded, Local, Matcher, Mono, NodeId, Now, Outcome, Response, Rev, Rules, StageItem, Stale,
+    Ticket, Timestamp,
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,9 +14,29 @@ const NAMES: [&str; 3] = ["ann", "bob", "cid"];
 
 /// Something under way; which one finishes next is chance.
 pub(crate) enum InFlight {
-    Local { job: Job, effect: Local, rows: Option<Vec<Loaded>> },
-    Cloud { job: Job, effect: Cloud, delivered: u64 },
+    Local {
+        job: Job,
+        effect: Local,
+        rows: Option<Vec<Loaded>>,
+    },
+    Cloud {
+        job: Job,
+        effect: Cloud,
+        delivered: u64,
+    },
     Hint(Rev),
+    /// Somebody reads `.meshignore`.
+    Rules(u64),
+}
+
+/// Names that start with one of these bytes stay on the device, and what is below them.
+pub(crate) struct Starts(pub(crate) Vec<u8>);
+
+impl Matcher for Starts {
+    fn matches(&self, path: &[u8], _: bool) -> bool {
+        let mut names = path.split(|byte| *byte == b'/');
+        names.any(|name| name.first().is_some_and(|first| self.0.contains(first)))
+    }
 }
 
 pub(crate) struct Device {
@@ -36,6 +57,11 @@ pub(crate) struct Device {
     pub(crate) asked: u64,
     /// Files that were made or changed alike elsewhere.
     pub(crate) twins: u64,
+    /// What the rules of `.meshignore` are; `None`: nobody has ever asked for them.
+    rules: Option<Vec<u8>>,
+    /// Somebody reads them when asked; the last time that they were asked for.
+    pub(crate) reads_rules: bool,
+    pub(crate) rules_asked: u64,
     limits: Limits,
     /// Print every event and effect (set by `TRACE` in the environment, for one seed).
     trace: bool,
@@ -63,12 +89,27 @@ impl Device {
             wanted: BTreeSet::new(),
             asked: 0,
             twins: 0,
+            rules: None,
+            reads_rules: true,
+            rules_asked: 0,
             limits,
             trace: std::env::var_os("TRACE").is_some(),
         };
         device.drive.name_device(NAMES[number % NAMES.len()]);
         device.drain();
         device
+    }
+
+    /// From now on names that start with one of these bytes stay here.
+    pub(crate) fn ignore(&mut self, starts: &[u8]) {
+        self.rules = Some(starts.to_vec());
+        self.drive.await_rules();
+        self.drain();
+    }
+
+    /// Whether anything can be kept from the store.
+    pub(crate) fn ignores(&self) -> bool {
+        self.rules.is_some()
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -114,6 +155,12 @@ impl Device {
                 }
                 Effect::Invalidate(stale) => self.stale.push_back(stale),
                 Effect::Note(note) => self.notes.push(note),
+                Effect::ReadRules(asked) => {
+                    self.rules_asked = asked;
+                    if self.reads_rules {
+                        self.flights.push(InFlight::Rules(asked));
+                    }
+                }
             }
         }
     }
@@ -142,6 +189,9 @@ impl Device {
         self.wall += 1_000_000_000;
         self.drive = Drive::recover(recovered, self.limits, seed, self.now());
         self.drive.name_device(NAMES[self.number % NAMES.len()]);
+        if self.rules.is_some() {
+            self.drive.await_rules();
+        }
         self.drain();
         if self.online {
             self.flights.push(InFlight::Hint(store.head()));
@@ -161,6 +211,14 @@ impl Device {
                 if self.online {
                     self.handle(Event::Head(rev));
                 }
+            }
+            InFlight::Rules(asked) if !calm && random.chance(10) => {
+                self.flights.push(InFlight::Rules(asked));
+                self.handle(Event::Rules(asked, Err("out of reach".into())));
+            }
+            InFlight::Rules(asked) => {
+                let starts = Starts(self.rules.clone().unwrap_or_default());
+                self.handle(Event::Rules(asked, Ok(Rules::new(starts, String::new()))));
             }
             InFlight::Local { job, effect, rows } => {
                 let outcome = match rows {

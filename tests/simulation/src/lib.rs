@@ -11,6 +11,8 @@ mod world;
 #[cfg(test)]
 mod held;
 #[cfg(test)]
+mod ignored;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod pair;
@@ -21,4 +23,4 @@ mod restored_random;
 #[cfg(test)]
 mod scenarios;
 
-pub use world::{Config, Failure, Report, run};
+pub use world::{Config, Failure, OUTCOMES, Report, run};

@@ -12,7 +12,7 @@ use fs_core::{
 use std::collections::BTreeMap;
 
 /// The shape of a run; all of it follows from the seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     pub seed: u64,
     /// Chance moves before everything is let come to rest.
@@ -21,7 +21,21 @@ pub struct Config {
     pub links: bool,
     /// Users save as editors do, write alike, and decide conflicts.
     pub saves: bool,
+    /// Some names stay on some devices for a while (`.meshignore`).
+    pub ignores: bool,
 }
+
+/// What can come of two devices' changes, and the words by which a device notes it.
+pub const OUTCOMES: [(&str, &str); 8] = [
+    ("an edit met another edit", "changed here and elsewhere"),
+    ("a new node met a new one of its name", "made here and elsewhere"),
+    ("a move met another move", "moved elsewhere too"),
+    ("a change met a removal", "removed elsewhere, kept because"),
+    ("a change met a removal for good", "gone from the trash too"),
+    ("two moves made a circle", "another device moved a folder above it"),
+    ("a write met a version that was replaced", "written to a version that was replaced"),
+    ("a mass of changes was held", "held: "),
+];
 
 /// What a run did, for the digest and for people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,6 +48,8 @@ pub struct Report {
     pub conflicts: u64,
     /// Files that were made or changed alike on two devices.
     pub twins: u64,
+    /// How often each of [`OUTCOMES`] was noted.
+    pub outcomes: [u64; OUTCOMES.len()],
 }
 
 /// A broken promise, with what runs it again.
@@ -43,17 +59,19 @@ pub struct Failure {
     pub steps: usize,
     pub links: bool,
     pub saves: bool,
+    pub ignores: bool,
     pub what: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, steps, links, saves, what } = self;
+        let Failure { seed, steps, links, saves, ignores, what } = self;
         let links = if *links { "LINKS=1 " } else { "" };
         let saves = if *saves { "SAVES=1 " } else { "" };
+        let ignores = if *ignores { "IGNORES=1 " } else { "" };
         write!(
             f,
-            "SEED={seed} STEPS={steps} {links}{saves}cargo test -p simulation one_seed -- --nocapture\n{what}"
+            "SEED={seed} STEPS={steps} {links}{saves}{ignores}cargo test -p simulation one_seed -- --nocapture\n{what}"
         )
     }
 }
@@ -81,14 +99,14 @@ pub fn run(config: Config) -> Result<Report, Box<Failure>> {
     match outcome {
         Ok(()) => Ok(world.report),
         Err(what) => {
-            let Config { seed, steps, links, saves } = config;
-            Err(Box::new(Failure { seed, steps, links, saves, what }))
+            let Config { seed, steps, links, saves, ignores } = config;
+            Err(Box::new(Failure { seed, steps, links, saves, ignores, what }))
         }
     }
 }
 
 impl World {
-    fn new(Config { seed, links, saves, .. }: Config) -> World {
+    fn new(Config { seed, links, saves, ignores, .. }: Config) -> World {
         let mut random = Random::new(seed);
         let count = 1 + random.below(3);
         let small = random.chance(40);
@@ -103,8 +121,11 @@ impl World {
             held_nodes: if small { 3 } else { 10_000 },
             ..Limits::default()
         };
-        let devices: Vec<Device> =
+        let mut devices: Vec<Device> =
             (0..count).map(|number| Device::new(number, limits, random.next())).collect();
+        if ignores {
+            devices.iter_mut().for_each(|device| device.ignore(b""));
+        }
         let users = (0..count)
             .map(|number| User { salt: number as u64 + 1, links, saves, ..User::default() })
             .collect();
@@ -133,6 +154,10 @@ impl World {
             look_at_held(device, &mut self.users[number], &self.store, &mut self.random);
             return Ok(());
         }
+        if device.ignores() && self.random.chance(2) {
+            let starts: Vec<u8> = (0..2).map(|_| b'a' + self.random.below(6) as u8).collect();
+            device.ignore(&starts);
+        }
         match self.random.below(1_000) {
             0..350 => act(device, &mut self.users[number], &mut self.random),
             350..880 => {
@@ -149,7 +174,7 @@ impl World {
             985..993 => {
                 device.online = !device.online;
                 let up = device.online;
-                device.handle(Event::Link(up));
+                device.handle(Event::Link(if up { Ok(()) } else { Err("lost".into()) }));
             }
             _ => {
                 self.report.crashes += 1;
@@ -166,7 +191,9 @@ impl World {
         let device = &mut self.devices[number];
         let user = &mut self.users[number];
         listen(device, user)?;
-        Oracle::Barrier.judge(oracle::barrier(device, user, &self.store))?;
+        if !device.ignores() {
+            Oracle::Barrier.judge(oracle::barrier(device, user, &self.store))?;
+        }
         device.drive.check().map_err(|what| format!("device {number}: {what}"))?;
         let head = self.store.head();
         if head != self.head {
@@ -183,12 +210,16 @@ impl World {
         Ok(())
     }
 
-    /// No more faults: everybody closes, goes online, and the world comes to rest.
+    /// No more faults: everybody closes, goes online, nothing stays on one device only, and the world comes
+    /// to rest.
     fn rest(&mut self) -> Result<(), String> {
         for number in 0..self.devices.len() {
             let device = &mut self.devices[number];
             device.online = true;
-            device.handle(Event::Link(true));
+            if device.ignores() {
+                device.ignore(b"");
+            }
+            device.handle(Event::Link(Ok(())));
             device.flights.push(InFlight::Hint(self.store.head()));
         }
         for _ in 0..REST_STEPS {
@@ -252,6 +283,11 @@ impl World {
         let conflicts: Vec<u64> = self.devices.iter().map(marked).collect();
         if conflicts.iter().any(|count| *count != conflicts[0]) {
             return Err(format!("the devices list different conflicts: {conflicts:?}"));
+        }
+        for device in &self.devices {
+            for (count, (_, words)) in self.report.outcomes.iter_mut().zip(OUTCOMES) {
+                *count += device.notes.iter().filter(|note| note.contains(words)).count() as u64;
+            }
         }
         self.report.conflicts = conflicts[0];
         self.report.commits = self.store.head().0;

@@ -8,6 +8,7 @@ mod decide;
 mod deletes;
 mod devices;
 mod held;
+mod ignored;
 mod links;
 mod local;
 mod network;

@@ -2,7 +2,7 @@
 
 use super::{Asked, User, ask, put_unseen, write_at};
 use crate::device::Device;
-use fs_core::{FsError, HandleId, Ino, OpenFlags, Pending, Response, Ticket, Via};
+use fs_core::{Attr, FsError, HandleId, Ino, OpenFlags, Pending, Response, Ticket, Via};
 
 /// Whether the node is in the tree, as far as memory tells (files with local bytes always are).
 pub(super) fn is_placed(device: &Device, ino: Ino) -> bool {
@@ -93,12 +93,14 @@ fn created(
     device: &mut Device,
     user: &mut User,
     (data, flags): (Option<Vec<u8>>, OpenFlags),
-    (ino, handle, via): (Ino, HandleId, Via),
+    (attr, handle, via): (Attr, HandleId, Via),
 ) {
+    let ino = attr.ino;
     // An open that came later may have been answered first.
     let busy = user.busy.contains(&ino) || user.handles.contains_key(&ino);
     user.opened(ino, handle, flags, via);
-    if busy {
+    // Somebody may have given it a length meanwhile.
+    if busy || attr.size > 0 {
         user.shadow.remove(&ino);
     } else {
         user.shadow.insert(ino, Vec::new());
@@ -119,7 +121,7 @@ fn judge(
 ) -> Result<(), String> {
     match (asked, result) {
         (Asked::Create { data, flags }, Ok(Response::Created { attr, handle, via })) => {
-            created(device, user, (data, flags), (attr.ino, handle, via));
+            created(device, user, (data, flags), (attr, handle, via));
         }
         (Asked::Open { flags }, result) => {
             if let Some(ino) = user.opening.remove(&ticket) {
