@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Time on the processor between two looks, in microseconds, below which little can have been freed: a look
+/// goes over all that is free, and what was given back counts as free.
+const WORTH: i64 = 20_000;
 /// Free bytes in the heap from which on they are given back.
 #[cfg(target_env = "gnu")]
 const FREE_MAX: usize = 24 << 20;
@@ -27,14 +30,32 @@ const KEPT_AT_END: libc::c_int = 8 << 20;
 pub(super) fn watch() {
     settle();
     let looks = || {
+        let mut used = 0;
         loop {
             std::thread::sleep(PAUSE);
-            give_back();
+            if processor() - used >= WORTH {
+                give_back();
+                used = processor();
+            }
         }
     };
     if let Err(error) = std::thread::Builder::new().name("memory".into()).spawn(looks) {
         tracing::warn!(%error, "freed memory is not given back to the system");
     }
+}
+
+/// Time that this process has had on the processor, in microseconds.
+#[cfg(target_env = "gnu")]
+fn processor() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes the time to the place that it is given. It stays 0 on failure: no look then.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn processor() -> i64 {
+    0
 }
 
 #[cfg(target_env = "gnu")]
