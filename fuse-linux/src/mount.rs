@@ -126,10 +126,10 @@ impl Mount {
         let translator = Translator::new(door.clone(), Arc::clone(&seen), passing);
         let session = Session::from_fd(translator, channel, acl, serving).map_err(failed)?;
         let notifier = session.notifier();
-        let ended = serve(session).map_err(failed)?;
         let device = mountinfo::at(&path).map_err(failed)?.map(|entry| entry.device);
-        guard.keep();
         let device = device.unwrap_or_default();
+        let ended = serve(session, (path.clone(), device.clone())).map_err(failed)?;
+        guard.keep();
         raise_read_ahead(&device);
         let offer = *seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (again, left) = (None, AtomicBool::new(false));
@@ -171,7 +171,7 @@ impl Mount {
             _ => {}
         }
         let notifier = session.notifier();
-        let ended = serve(session).map_err(failed)?;
+        let ended = serve(session, (path.clone(), device.clone())).map_err(failed)?;
         let (again, left) = (Some(port), AtomicBool::new(false));
         Ok(Mount {
             path,
@@ -241,8 +241,7 @@ impl Mount {
     pub fn mounted(&self) -> bool {
         // Another mount may lie there by now: it is not ours to touch. Its device number is another one,
         // as long as ours is in use, which ends with the session.
-        !self.ended()
-            && matches!(mountinfo::at(&self.path), Ok(Some(entry)) if entry.device == self.device)
+        !self.ended() && is_mounted(&self.path, &self.device)
     }
 
     /// Whether the session is over: unmounted (by whomever), with no user left.
@@ -353,11 +352,26 @@ fn threads(wanted: usize) -> usize {
     if wanted == 0 { 2 } else { wanted.min(MOST_THREADS) }
 }
 
-fn serve(session: Session<Translator>) -> io::Result<Arc<Ended>> {
+fn is_mounted(path: &Path, device: &str) -> bool {
+    matches!(mountinfo::at(path), Ok(Some(entry)) if entry.device == device)
+}
+
+fn is_abort(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECONNABORTED)
+}
+
+fn serve(
+    session: Session<Translator>,
+    (path, device): (PathBuf, String),
+) -> io::Result<Arc<Ended>> {
     let ended = Arc::new(Ended::default());
     let report = Arc::clone(&ended);
     thread::Builder::new().name("fuse-session".into()).spawn(move || {
-        let outcome = session.run().map_err(|error| error.to_string());
+        let outcome = match session.run() {
+            // Who just takes a request when the last user leaves is told so, as if of an abort.
+            Err(error) if is_abort(&error) && !is_mounted(&path, &device) => Ok(()),
+            outcome => outcome.map_err(|error| error.to_string()),
+        };
         if let Err(error) = &outcome {
             tracing::error!(%error, "the FUSE session ended with an error");
         }
