@@ -52,15 +52,8 @@ enum Command {
     /// (about 20 minutes)
     #[cfg(target_os = "linux")]
     Conformance(conformance::Options),
-    /// Run worlds of the simulation for a long time
-    Soak {
-        /// The first seed
-        #[arg(long, default_value_t = 1)]
-        first: u64,
-        /// Minutes after which no new batch is started
-        #[arg(long, default_value_t = 60)]
-        minutes: u64,
-    },
+    /// Run worlds of the simulation for hours, or other tests that are too long for `test`
+    Soak(soak::Options),
     /// Lint and test what is for Windows: cross-compiled with MinGW, run under Wine. Takes half an hour the
     /// first time; `test` does the driver's part of it
     Windows,
@@ -97,7 +90,7 @@ fn execute() -> Result<()> {
         #[cfg(target_os = "linux")]
         Command::Conformance(options) => conformance::run(&root, &options),
         Command::Test(options) => test::run(&root, &options),
-        Command::Soak { first, minutes } => soak::run(&root, first, minutes),
+        Command::Soak(options) => soak::run(&root, &options),
         Command::Windows => windows::run(&root),
         Command::Tidy => tidy::run(&root),
     }
