@@ -3,7 +3,8 @@
 //! measured is the way to the disk alone.
 //!
 //! - A file of 1 GiB: read from start to end in steps of 1 MiB; 4 KiB at 50,000 random places.
-//! - 256 MiB in steps of 1 MiB: a file is made, written and closed (then removed, and the disk settled);
+//! - 256 MiB in steps of 1 MiB: a file is made, opened for writing only as `cp` and `dd` do, written and
+//!   closed (then removed, and the disk settled);
 //!   and the start of the large file is written over in place, which goes through the daemon.
 //! - 2,000 small files in one folder: made, written with 4 KiB and closed; opened, read and closed.
 
@@ -137,7 +138,8 @@ impl Side {
     fn write_new(&self, bench: &Bench, _: u64) -> Result<Duration> {
         let path = self.folder.join("new");
         settle_disk()?;
-        let took = time(|| write_all(File::create_new(&path)?, bench.scaled(WRITTEN)));
+        let file = || File::options().write(true).create_new(true).open(&path);
+        let took = time(|| write_all(file()?, bench.scaled(WRITTEN)));
         fs::remove_file(&path)?;
         std::thread::sleep(PAUSE);
         took
