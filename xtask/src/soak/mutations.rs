@@ -99,24 +99,6 @@ const MUTATIONS: &[Mutation] = &[
         "} else if open && placed && remote.size == u64::MAX {",
     ),
     mutation(
-        "a folder may be moved into itself by two devices",
-        "place.rs",
-        "        while self.tree.is_below(dir, ino) {",
-        "        while self.tree.is_below(dir, ino) && dir.0 == u64::MAX {",
-    ),
-    mutation(
-        "bytes that were not sent are evicted",
-        "hydration.rs",
-        "content.dirty.is_empty() && content.base_rev.0 != 0",
-        "content.base_rev.0 != 0",
-    ),
-    mutation(
-        "a file is evicted while the kernel reads its backing file",
-        "hydration.rs",
-        "                && inode.passed == 0 // whoever reads past us would find holes\n",
-        "",
-    ),
-    mutation(
         "a file is evicted while it is being read or written",
         "hydration.rs",
         "                && inode.busy.is_empty()\n",
@@ -133,24 +115,6 @@ const MUTATIONS: &[Mutation] = &[
         "plan.rs",
         "        ties.before.extend(target.filter(|inode| is_coming(inode)).map(|inode| inode.row.ino));\n",
         "        let _ = target.filter(|inode| is_coming(inode));\n",
-    ),
-    mutation(
-        "what a hard link names is removed ahead of it",
-        "plan.rs",
-        "            ties.before.extend(self.tree.links.leaving(row.id).map(|(link, _)| link));\n",
-        "",
-    ),
-    mutation(
-        "a file that may be written unseen is sent without a second look",
-        "uploads.rs",
-        "        if unseen.is_empty() {\n",
-        "        if true {\n",
-    ),
-    mutation(
-        "what a load brings counts although it was dropped meanwhile",
-        "tree.rs",
-        "self.inodes.contains_key(&ino) || self.dropped.contains(&ino);",
-        "self.inodes.contains_key(&ino);",
     ),
     mutation(
         "what the store needs stays on the device all the same",
