@@ -83,6 +83,8 @@ fn scenario(test: &str, harm: fn(&mut Passing), says: &str, most: u64) {
     println!("{says}: {requests} requests in {WATCHED:?}");
     assert!(requests <= most, "{says}: {requests} requests in {WATCHED:?}");
     behind.turn(false);
+    // `sync` does not wait for a store that is away.
+    wait_until("the store is found again", || behind.device.status()["online"] == true);
     behind.device.sync();
     for round in 0..10 {
         let name = format!("new{round}");
