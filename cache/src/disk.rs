@@ -5,7 +5,7 @@ mod tests;
 
 use crate::content::Content;
 use crate::fill::Fill;
-use crate::index::Readers;
+use crate::index::{self, Readers};
 use crate::journal::Journal;
 use crate::layout::{self, Layout, Lock};
 use crate::queue::Queue;
@@ -308,6 +308,32 @@ impl DiskStore {
     pub fn replica(&self) -> Result<u64, Error> {
         let read = self.shared.readers.replica();
         read.map_err(|error| Error::sql(&self.shared.layout.index(), &error))
+    }
+
+    /// Takes a store that was shut down back to what the cloud is known to have: every change that the
+    /// cloud does not have is forgotten, with the bytes that were written. For bytes that are kept
+    /// elsewhere by now. All or nothing, also when the power fails; the next start reads from the cloud
+    /// what is missing.
+    ///
+    /// # Errors
+    /// `Io` when it was not shut down, or when the index cannot be written: then nothing was forgotten.
+    /// When backing files cannot be removed all is forgotten: the next start removes them.
+    pub fn forget_pending(&self) -> Result<(), Error> {
+        let path = self.shared.layout.index();
+        if !self.closed.load(Ordering::Acquire) {
+            let source = io::Error::other("the store is still open");
+            return Err(Error::io(&self.shared.layout.dir, source));
+        }
+        let sql = |error: rusqlite::Error| Error::sql(&path, &error);
+        let conn = index::open(&path)
+            .map_err(|error| Error::io(&path, io::Error::other(error.to_string())))?;
+        index::forget_pending(&conn).map_err(sql)?;
+        let graves = index::graves(&conn).map_err(sql)?;
+        for &ino in &graves {
+            self.shared.content.evict(ino)?;
+        }
+        let mut writer = index::Writer::new(conn).map_err(sql)?;
+        writer.buried(&graves).and_then(|()| writer.checkpoint()).map_err(sql)
     }
 
     fn check_closed(&self) -> Result<(), Error> {

@@ -1,10 +1,12 @@
 //! The index: rows of the replica in SQLite, written by one thread, read by a few connections.
 
+mod forget;
 mod migrate;
 mod read;
 mod rows;
 mod write;
 
+pub(crate) use forget::forget_pending;
 pub(crate) use read::{
     Readers, all_content, content_of, flights, graves, hot_nodes, load_with_ancestors, node_count,
     node_of,

@@ -1,4 +1,5 @@
 mod damage;
+mod forget;
 mod full;
 mod model;
 mod small;
