@@ -69,9 +69,12 @@ fn unspoken(what: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) ->
         return captive(what);
     }
     let text = format!("{what}: answered {status} without a reason");
-    // A stranger's 4xx says nothing about us: it must not make the caller give up for good.
+    // A stranger's 4xx says nothing about us: it must not make the caller give up for good, or believe that
+    // the store does not know it any more.
     let kind = match by_status(status) {
-        CloudErrorKind::Invalid | CloudErrorKind::Gone => CloudErrorKind::Retry,
+        CloudErrorKind::Invalid | CloudErrorKind::Gone | CloudErrorKind::Denied => {
+            CloudErrorKind::Retry
+        }
         kind => kind,
     };
     let mut error = CloudError::new(kind, text);

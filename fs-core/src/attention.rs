@@ -18,6 +18,17 @@ const RENAME_AFTER: u32 = 4;
 const ATTENTION_RETRY_MS: u64 = 600_000;
 
 impl Drive {
+    /// The store cannot be connected to. Once it has said that it does not know this device, that holds
+    /// until it says something else.
+    pub(crate) fn turned_away(&mut self, error: &CloudError) {
+        let inbox = &mut self.inbox;
+        if inbox.refused && matches!(error.kind, CloudErrorKind::Offline | CloudErrorKind::Retry) {
+            return; // that says nothing
+        }
+        inbox.refused = matches!(error.kind, CloudErrorKind::Denied | CloudErrorKind::Gone);
+        inbox.trouble = error.message.to_string();
+    }
+
     /// Returns the error if it concerns the whole round.
     pub(crate) fn stage_failed(&mut self, ino: Ino, error: CloudError) -> Option<CloudError> {
         match error.kind {

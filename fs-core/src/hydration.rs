@@ -112,16 +112,16 @@ impl Hydration {
 
 /// The version that a file's absent bytes come from.
 pub(crate) fn base_of(inode: &Inode) -> ContentRef {
-    inode.content.as_ref().map_or(
-        ContentRef { id: inode.row.id, rev: inode.row.content_rev },
-        |content| ContentRef { id: content.base_id, rev: content.base_rev },
-    )
+    inode.row.base(inode.content.as_deref())
 }
 
 impl Drive {
     /// Starts fetching what of `range` is neither here nor on its way.
     pub(crate) fn want_bytes(&mut self, ino: Ino, range: Range) -> Result<(), FsError> {
         let Some(inode) = self.tree.get(ino) else { return Err(FsError::Stale) };
+        if self.inbox.refused {
+            return Err(FsError::Denied); // a program that asks on and on must not become a storm
+        }
         let mut gaps = inode.absent(range);
         if (self.is_full() || self.hydration.passing.is_only(ino)) && !gaps.is_empty() {
             gaps = Vec::from([range]); // held in memory, in one piece

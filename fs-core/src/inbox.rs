@@ -53,6 +53,8 @@ pub(crate) struct Inbox {
     pub(crate) online: bool,
     /// The store can be reached; it is online when it has also said that it is the one that is known.
     link: bool,
+    /// The last definite word of the store was that this device, or its drive, is not known there.
+    pub(crate) refused: bool,
     pub(crate) info: Option<DriveInfo>,
     pub(crate) trouble: String,
     news: VecDeque<News>,
@@ -85,6 +87,7 @@ impl Inbox {
             complete,
             online: false,
             link: false,
+            refused: false,
             info: None,
             trouble: String::new(),
             news: VecDeque::new(),
@@ -153,9 +156,9 @@ impl Inbox {
         Some(done)
     }
 
-    /// Bytes that are clean here may be missing in the store.
+    /// Bytes that are clean here may be missing in the store, or out of reach for good.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.frozen || self.is_restored()
+        self.frozen || self.refused || self.is_restored()
     }
 
     /// The store was restored from a backup, and what it lacks is being found out.
@@ -243,8 +246,8 @@ impl Drive {
         match result {
             Ok(info) => self.welcome(info),
             Err(error) => {
-                self.inbox.trouble = error.message.to_string();
                 self.inbox.online = false;
+                self.turned_away(&error);
                 // Without a link the next one is awaited: its news tells at once.
                 let wait = if self.inbox.link { RECONNECT_MS } else { RECONNECT_AWAY_MS };
                 let asked = error.retry_after.map_or(0, |asked| asked.0 / 1_000_000);
@@ -264,6 +267,7 @@ impl Drive {
         }
         self.inbox.heard(info.head);
         self.inbox.info = Some(info);
+        self.inbox.refused = false;
         self.inbox.link = true;
         self.come_online();
         self.want_tree();
@@ -291,6 +295,7 @@ impl Drive {
         let was = self.inbox.online;
         if let Err(why) = &up
             && !self.inbox.is_frozen()
+            && !self.inbox.refused
         {
             self.inbox.trouble.clone_from(why);
         }

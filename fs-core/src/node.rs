@@ -1,7 +1,7 @@
 //! The durable rows of the replica: one `NodeRow` a node, one `ContentRow` a file with local bytes.
 
-use crate::{Attrs, Ino, Kind, Name, NodeId, Ranges, Rev};
-use alloc::boxed::Box;
+use crate::{Attrs, ContentRef, Ino, Kind, Name, NodeId, Range, Ranges, Rev};
+use alloc::{boxed::Box, vec::Vec};
 
 /// Pending intent: which facets of a node differ from the cloud and must be sent. State, not a log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -76,6 +76,34 @@ pub struct NodeRow {
     pub pinned: bool,
     /// A tombstone: removed in the cloud at `meta_rev` by this device; kept until the feed passes it.
     pub gone: bool,
+}
+
+impl NodeRow {
+    /// The parts of `range` (inside the file) whose bytes are not on this device, where `content` is the
+    /// node's content row.
+    #[must_use]
+    pub fn absent(&self, content: Option<&ContentRow>, range: Range) -> Vec<Range> {
+        let Some(content) = content else {
+            // No row: nothing is here, and everything is the current version's.
+            return if self.content_rev.0 == 0 || range.is_empty() {
+                Vec::new()
+            } else {
+                [range].into()
+            };
+        };
+        let below_base = range.clip(Range::new(0, content.base_len));
+        let gaps = content.valid.gaps(below_base);
+        gaps.into_iter().flat_map(|gap| content.dirty.gaps(gap)).collect()
+    }
+
+    /// The version that those bytes come from.
+    #[must_use]
+    pub fn base(&self, content: Option<&ContentRow>) -> ContentRef {
+        content.map_or(ContentRef { id: self.id, rev: self.content_rev }, |content| ContentRef {
+            id: content.base_id,
+            rev: content.base_rev,
+        })
+    }
 }
 
 /// The local bytes of a file. A byte is here when it is in `valid` or `dirty`, or at or beyond `base_len`.

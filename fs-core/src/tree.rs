@@ -108,17 +108,7 @@ impl Inode {
 
     /// The parts of `range` (inside the file) whose bytes are not here.
     pub(crate) fn absent(&self, range: Range) -> Vec<Range> {
-        let Some(content) = &self.content else {
-            // No row: nothing is here, and everything is the current version's.
-            return if self.row.content_rev.0 == 0 || range.is_empty() {
-                Vec::new()
-            } else {
-                [range].into()
-            };
-        };
-        let below_base = range.clip(Range::new(0, content.base_len));
-        let gaps = content.valid.gaps(below_base);
-        gaps.into_iter().flat_map(|gap| content.dirty.gaps(gap)).collect()
+        self.row.absent(self.content.as_deref(), range)
     }
 
     pub(crate) fn conflicts(&self, range: Range, exclusive: bool) -> bool {

@@ -105,6 +105,10 @@ async fn refusals_mean_what_the_protocol_says() {
     let error =
         connect(&world, Stranger::with("502 Bad Gateway", "text/plain", b"oops").await).await;
     assert_eq!(error.kind, CloudErrorKind::Retry, "{error}");
+    // Who is no Meshdrive store cannot say that it does not know this device.
+    let proxy = Stranger::with("401 Unauthorized", "text/plain", b"who are you?").await;
+    let error = connect(&world, proxy).await;
+    assert_eq!(error.kind, CloudErrorKind::Retry, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
