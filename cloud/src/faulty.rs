@@ -1,6 +1,7 @@
 //! A store that fails on purpose, the same way for the same seed. For tests.
 
 use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
+use crate::mend::{Damage, Held};
 use crate::relay::relay;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
@@ -224,5 +225,18 @@ impl CloudStore for Faulty {
 
     async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
         self.run(self.inner.purge(nodes)).await
+    }
+
+    async fn damage(&self) -> Result<Vec<Damage>, CloudError> {
+        self.run(self.inner.damage()).await
+    }
+
+    async fn mend(
+        &self,
+        damage: &Damage,
+        held: &Held,
+        source: Arc<dyn ContentSource>,
+    ) -> Result<u64, CloudError> {
+        self.run(self.inner.mend(damage, held, source)).await
     }
 }

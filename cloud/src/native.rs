@@ -8,6 +8,7 @@ use crate::feed::Feed;
 use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
 use crate::keys::{ChunkId, Keys};
 use crate::manifest::{Body, Extent};
+use crate::mend::{Damage, Held};
 use crate::params::DriveParams;
 use crate::recent::Recent;
 use crate::record::Sealer;
@@ -195,5 +196,18 @@ impl CloudStore for NativeStore {
 
     async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
         self.0.purge(nodes).await
+    }
+
+    async fn damage(&self) -> Result<Vec<Damage>, CloudError> {
+        self.0.damage().await
+    }
+
+    async fn mend(
+        &self,
+        damage: &Damage,
+        held: &Held,
+        source: Arc<dyn ContentSource>,
+    ) -> Result<u64, CloudError> {
+        self.0.clone().mend(damage, held, source).await
     }
 }

@@ -1,6 +1,7 @@
 //! Tries again what is worth trying again.
 
 use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
+use crate::mend::{Damage, Held};
 use crate::relay::relay;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
@@ -260,5 +261,18 @@ impl CloudStore for Retrying {
 
     async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
         self.again(|| self.inner.purge(nodes)).await
+    }
+
+    async fn damage(&self) -> Result<Vec<Damage>, CloudError> {
+        self.again(|| self.inner.damage()).await
+    }
+
+    async fn mend(
+        &self,
+        damage: &Damage,
+        held: &Held,
+        source: Arc<dyn ContentSource>,
+    ) -> Result<u64, CloudError> {
+        self.again(|| self.inner.mend(damage, held, source.clone())).await
     }
 }

@@ -18,9 +18,10 @@ use crate::native::Native;
 use crate::record::Field;
 use crate::records::Head;
 use crate::store::ContentSource;
-use background::Lane;
+pub(crate) use background::Lane;
 use bytes::Bytes;
-use cut::{Cut, Cutter, NewChunk};
+pub(crate) use cut::{BATCH_BYTES, NewChunk, WINDOW_BYTES};
+use cut::{Cut, Cutter};
 use fs_core::{CloudError, CloudErrorKind, ContentRef, Draft, StageItem};
 use futures_util::{StreamExt, stream};
 use plan::{Plan, is_here, needs_base};
@@ -28,8 +29,7 @@ use protocol::limits::{CONTENT_ITEMS, REFS_PER_BODY, SEALED_BODY_BYTES};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
-pub(crate) use upload::Packing;
-use upload::Upload;
+pub(crate) use upload::{Packing, Upload};
 
 /// Manifests that are put together at a time; each may have to wait for a page of its base.
 const MANIFESTS_AT_ONCE: usize = 4;

@@ -1,6 +1,7 @@
 //! The seam between the engine and a cloud store.
 
 use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
+use crate::mend::{Damage, Held};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fs_core::{
@@ -134,6 +135,23 @@ pub trait CloudStore: Send + Sync + 'static {
     /// Removes nodes of the trash for good, at most 1,000; gives how many there were.
     async fn purge(&self, _nodes: &[NodeId]) -> Result<u64, CloudError> {
         Err(no_memory())
+    }
+
+    // What only stores with disks that rot need. By default nothing is ever lost.
+
+    /// Versions that the store cannot give back whole, current ones first; a bounded number of them.
+    async fn damage(&self) -> Result<Vec<Damage>, CloudError> {
+        Ok(Vec::new())
+    }
+    /// Sends the lost chunks of a version again, as far as `held` has their bytes; whatever `source` gives,
+    /// only bytes that are the lost ones are sent. Gives how many of the chunks the store has by then.
+    async fn mend(
+        &self,
+        _damage: &Damage,
+        _held: &Held,
+        _source: Arc<dyn ContentSource>,
+    ) -> Result<u64, CloudError> {
+        Ok(0)
     }
 }
 

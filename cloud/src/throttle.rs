@@ -1,6 +1,7 @@
 //! Keeps a store to so many bytes a second, each way.
 
 use crate::history::{Activity, ActivityQuery, DeviceInfo, Moment};
+use crate::mend::{Damage, Held};
 use crate::relay::relay;
 use crate::store::{CloudStore, ContentSource, PartSink};
 use async_trait::async_trait;
@@ -252,5 +253,22 @@ impl CloudStore for Throttled {
 
     async fn purge(&self, nodes: &[NodeId]) -> Result<u64, CloudError> {
         self.inner.purge(nodes).await
+    }
+
+    async fn damage(&self) -> Result<Vec<Damage>, CloudError> {
+        self.inner.damage().await
+    }
+
+    async fn mend(
+        &self,
+        damage: &Damage,
+        held: &Held,
+        source: Arc<dyn ContentSource>,
+    ) -> Result<u64, CloudError> {
+        let source = match self.gates().up {
+            None => source,
+            Some(gate) => Arc::new(GatedSource { inner: source, gate }),
+        };
+        self.inner.mend(damage, held, source).await
     }
 }

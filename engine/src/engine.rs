@@ -5,7 +5,7 @@ use crate::driver::{self, Driver};
 use crate::hall::{Hall, Rooms};
 use crate::jobs::Phase;
 use crate::port::Port;
-use crate::{feed, filler, rules, timer};
+use crate::{feed, filler, mend, rules, timer};
 use cache::LocalStore;
 use cloud::CloudStore;
 use fs_core::{Drive, Event, Limits};
@@ -61,6 +61,7 @@ impl Engine {
         engine.spawn("drive-timer", timer::run)?;
         engine.spawn("drive-filler", filler::run)?;
         engine.spawn("drive-rules", rules::run)?;
+        engine.spawn("drive-mender", mend::run)?;
         engine.spawn("drive-feed", move |hall| feed::run(hall, seed))?;
         Ok(engine)
     }

@@ -148,6 +148,7 @@ fn tell(hall: &Arc<Hall>, up: Result<(), String>) {
     hall.deliver(Event::Link(up));
     if is_up {
         hall.rules.send_modify(|_| {}); // they may have been out of reach
+        hall.mend.notify_one();
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Hall {
     pub(crate) fence: Arc<Fence>,
     /// Rung when there is reason to look for the store now.
     pub(crate) look: Notify,
+    /// Rung when there is reason to ask the store what it has lost.
+    pub(crate) mend: Notify,
     /// How often the core has asked for the rules of `.meshignore`; rung also when the store is back.
     pub(crate) rules: watch::Sender<u64>,
     /// The tree as it was, beside the core.
@@ -106,6 +108,7 @@ impl Hall {
             filler: Filler::default(),
             fence: Arc::default(),
             look: Notify::new(),
+            mend: Notify::new(),
             rules: watch::Sender::new(0),
         })
     }

@@ -12,6 +12,7 @@ mod hall;
 mod jobs;
 mod journal;
 mod local_job;
+mod mend;
 mod past;
 mod port;
 mod rules;

@@ -29,9 +29,11 @@ impl Port {
         self.hall.submit(request, Box::new(reply));
     }
 
-    /// Looks for the store now, if it is away, instead of waiting for the next look.
+    /// Looks for the store now, if it is away, instead of waiting for the next look; and asks it soon
+    /// whether it has lost something that is here.
     pub fn look_for_store(&self) {
         self.hall.look.notify_one();
+        self.hall.mend.notify_one();
     }
 
     /// The machine's network has changed: connections are made anew, and the store is looked for.

@@ -40,6 +40,8 @@ pub enum Command {
     Held,
     /// A held rewrite is taken back: version `rev` is the content again, what was written is kept aside.
     PutBack { ino: Ino, rev: Rev, size: u64, mtime: Timestamp },
+    /// The store has lost parts of this version: what is here of it is sent as a new one, if it is whole.
+    SendAgain(NodeId, Rev),
     /// Ends the conflict whose copy is at this path.
     Resolve(Path, Keep),
 }
@@ -165,6 +167,9 @@ pub struct Status {
     pub online: bool,
     /// Why not online, or the last refusal; empty when all is well.
     pub trouble: String,
+    /// The store was reached, and knows this device or its drive not, or no longer: nothing more is sent
+    /// or fetched, and nothing that is here is evicted.
+    pub refused: bool,
     pub paused: bool,
     /// Feed position applied here, and the store's head as last heard.
     pub applied: Rev,

@@ -42,6 +42,7 @@ mod ranges;
 mod reconcile;
 mod remote;
 mod request;
+mod resend;
 mod settle;
 mod siblings;
 mod time;

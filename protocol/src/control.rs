@@ -218,6 +218,9 @@ pub struct DriveStatus {
     /// Seconds since the store was last reached, while offline.
     pub offline_secs: Option<u64>,
     pub trouble: String,
+    /// The store was reached, and does not know this device or its drive, or no longer; `trouble` says how.
+    #[serde(default)]
+    pub refused: bool,
     pub paused: bool,
     pub applied_rev: u64,
     pub head_rev: u64,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc::Sender;
 
 /// Bytes read at a time, and plain bytes of chunks handed on together.
-const WINDOW_BYTES: usize = 4 << 20;
+pub(crate) const WINDOW_BYTES: usize = 4 << 20;
 pub(crate) const BATCH_BYTES: usize = 2 << 20;
 
 /// A chunk that may have to be stored.

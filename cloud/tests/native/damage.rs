@@ -1,9 +1,9 @@
 //! A server whose disk rots, or that serves one thing for another.
 
-use crate::world::{World, fetch, noise};
+use crate::world::{Memory, World, fetch, noise, whole};
 use bytes::Bytes;
-use cloud::CloudStore;
-use fs_core::{CloudErrorKind, Range};
+use cloud::{CloudStore, Damage, Held};
+use fs_core::{CloudErrorKind, ContentRef, Range};
 use std::sync::{Arc, Mutex};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,4 +56,61 @@ async fn the_message_names_the_file_and_its_version() {
     let id = format!("{:?}", content.id);
     assert!(error.message.contains(&id), "{error}");
     assert!(error.message.contains(&format!("rev {}", content.rev.0)), "{error}");
+}
+
+/// Reads all of a version, however much of it fails, so that the store finds what it has lost.
+async fn read_through(world: &World, content: ContentRef, len: u64) {
+    const STEP: u64 = 256 << 10;
+    for start in (0..len).step_by(STEP as usize) {
+        let _ = fetch(world.store.as_ref(), content, Range::at(start, STEP)).await;
+    }
+    // It remembers the manifest, of which parts may be lost, too.
+    let _ = fetch(world.stranger().as_ref(), content, Range::new(0, len)).await;
+}
+
+async fn lost(world: &World) -> Damage {
+    let mut found = world.store.damage().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// Of a file so large that its manifest has pages, which are lost, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_lost_is_sent_again() {
+    let world = World::new().await;
+    let bytes = noise(5, 32 << 20);
+    let size = bytes.len() as u64;
+    let content = world.file(&bytes).await;
+    assert_eq!(world.store.damage().await.unwrap(), []);
+    for pack in world.packs() {
+        std::fs::remove_file(pack).unwrap();
+    }
+    read_through(&world, content, size).await;
+    let damage = lost(&world).await;
+    assert_eq!(damage.content, content);
+    assert!(damage.chunks.len() > 65, "{}", damage.chunks.len());
+
+    // Whoever has other bytes heals nothing, and nothing of it reaches the store.
+    let all = [Range::new(0, size)].into_iter().collect();
+    let item = whole(content.id, size);
+    let held = Held { ino: item.ino, here: all };
+    let wrong = Memory::of(&item, noise(6, size as usize));
+    assert_eq!(world.stranger().mend(&damage, &held, wrong).await.unwrap(), 0);
+    assert_eq!(world.packs().len(), 0);
+    assert_eq!(lost(&world).await, damage);
+
+    // Who has half of it, and does not know the manifest, cannot tell what is whose.
+    let half = Held { here: [Range::new(0, size / 2)].into_iter().collect(), ..held.clone() };
+    let source = Memory::of(&item, bytes.clone());
+    assert_eq!(world.stranger().mend(&damage, &half, source.clone()).await.unwrap(), 0);
+    // Who remembers it heals that half.
+    let some = world.store.mend(&damage, &half, source.clone()).await.unwrap();
+    assert!(some > 20 && some < damage.chunks.len() as u64, "{some}");
+    let rest = lost(&world).await;
+    assert_eq!(rest.chunks.len() as u64 + some, damage.chunks.len() as u64);
+    let sent = world.stranger().mend(&rest, &held, source).await.unwrap();
+    assert_eq!(sent, rest.chunks.len() as u64);
+    assert_eq!(world.store.damage().await.unwrap(), []);
+    let all = Range::new(0, u64::MAX);
+    assert!(fetch(world.stranger().as_ref(), content, all).await.unwrap() == bytes);
 }

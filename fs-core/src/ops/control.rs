@@ -63,6 +63,7 @@ impl Drive {
             Command::Conflicts => Answer::Conflicts(self.open_conflicts()?),
             Command::Approve => Answer::Counted(self.approve()),
             Command::UndoRemovals => Answer::Counted(self.undo_removals()),
+            Command::SendAgain(id, rev) => Answer::Counted(self.send_again(*id, *rev).into()),
             Command::Held => Answer::Held(self.held_items()),
             Command::PutBack { ino, rev, size, mtime } => {
                 self.put_back(*ino, *rev, (*size, *mtime))?;
@@ -115,6 +116,7 @@ impl Drive {
         Status {
             online: self.inbox.online,
             trouble,
+            refused: self.inbox.refused,
             paused: self.uploads.paused,
             applied: self.inbox.applied,
             head: self.inbox.head,

@@ -16,7 +16,7 @@ const BAD_CHUNKS: i64 = 1_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Bad {
     chunks: HashSet<Hash>,
-    /// Pages of manifests that are good themselves, with the bad chunks that they name.
+    /// Pages of manifests, good or bad themselves, with the bad chunks that they name.
     pages: HashMap<Hash, Vec<Hash>>,
 }
 
@@ -31,7 +31,8 @@ impl Bad {
         for id in split_hashes(refs) {
             if self.chunks.contains(&id) {
                 bad.push(id);
-            } else if let Some(named) = self.pages.get(&id) {
+            }
+            if let Some(named) = self.pages.get(&id) {
                 bad.extend(named);
             }
         }

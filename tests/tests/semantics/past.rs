@@ -217,6 +217,76 @@ fn claim_the_trash_is_emptied_only_when_asked() {
     assert!(!a.path(format!(".meshdrive/at/{then}/f")).exists());
 }
 
+/// Harms every pack of the store: bytes all over, and one is gone.
+fn harm(data: &str) {
+    let find = tool(std::path::Path::new("/"), &format!("find '{data}/packs' -type f"));
+    let packs: Vec<&str> = find.out.lines().collect();
+    assert!(packs.len() > 1, "{packs:?}");
+    fs::remove_file(packs[0]).unwrap();
+    for pack in &packs[1..] {
+        let mut bytes = fs::read(pack).unwrap();
+        bytes.iter_mut().step_by(4_096).for_each(|byte| *byte ^= 1);
+        fs::write(pack, bytes).unwrap();
+    }
+}
+
+#[test]
+fn claim_damage_is_healed_by_a_device_that_has_the_bytes() {
+    let Some((world, b)) =
+        World::pair("semantics::claim_damage_is_healed_by_a_device_that_has_the_bytes")
+    else {
+        return;
+    };
+    let a = &world.a;
+    let (large, small) = (content(1, 9 << 20), content(2, 300_000));
+    fs::write(a.path("large"), &large).unwrap();
+    fs::write(a.path("small"), &small).unwrap();
+    fs::write(a.path("nowhere"), content(3, 333_000)).unwrap();
+    level(a, &b);
+    for name in ["large", "small"] {
+        b.at(&["pin"], name).expect(0, &[]);
+    }
+    wait_until("b has what it has pinned", || b.figure("pin_missing_bytes") == 0);
+    // A small change of a large file: its version is made of parts of two others.
+    let edit = fs::File::options().write(true).open(b.path("large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&edit, b"changed", 4 << 20).unwrap();
+    drop(edit);
+    let mut large = large;
+    large[4 << 20..][..7].copy_from_slice(b"changed");
+    level(a, &b);
+    a.run(&["evict", "work"]).expect(0, &[]);
+
+    let data = world.server.data();
+    let data = data.to_str().unwrap();
+    harm(data);
+    let scrub = |code| a.run(&["store", "scrub", "--data", data]).expect(code, &[]).all();
+    scrub(1);
+    let c = world.join("c");
+    c.mount();
+    c.knows_the_tree();
+    for name in ["large", "small", "nowhere"] {
+        let read = fs::read(c.path(name)).map(|bytes| bytes.len());
+        assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EIO), "{name}");
+    }
+    // Whoever has nothing of it heals nothing.
+    a.sync();
+    c.sync();
+    b.sync();
+    wait_until("another device reads what b had", || {
+        fs::read(c.path("small")).is_ok_and(|bytes| bytes == small)
+            && fs::read(c.path("large")).is_ok_and(|bytes| bytes == large)
+    });
+    // What nobody has stays lost, and is said to be.
+    assert_eq!(fs::read(c.path("nowhere")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert!(scrub(1).contains("damaged"));
+    let report = a.run(&["store", "scrub", "--data", data, "--json"]).json();
+    let files = report["drives"][0]["files"].as_array().unwrap();
+    let current: Vec<_> = files.iter().filter(|file| file["current"] == true).collect();
+    assert_eq!(current.len(), 1, "{report}");
+    let id = current[0]["node"].as_str().unwrap();
+    a.run(&["log", "--id", id]).expect(0, &["created, 333 kB"]);
+}
+
 #[test]
 fn claim_damage_in_the_store_is_found() {
     let Some(mut world) = World::mounted("semantics::claim_damage_in_the_store_is_found") else {
