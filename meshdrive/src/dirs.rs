@@ -42,6 +42,9 @@ pub(crate) fn absolute(path: &Path) -> std::io::Result<PathBuf> {
 pub(crate) struct Dirs {
     config: PathBuf,
     state: PathBuf,
+    /// For what people look for.
+    #[cfg_attr(windows, expect(dead_code))]
+    data: PathBuf,
     /// `None` when there is no runtime directory; then sockets live with the state.
     runtime: Option<PathBuf>,
 }
@@ -55,6 +58,7 @@ impl Dirs {
             return Ok(Dirs {
                 config: home.join("config"),
                 state: home.join("state"),
+                data: home.clone(),
                 runtime: Some(home.join("run")),
             });
         }
@@ -71,6 +75,7 @@ impl Dirs {
         Ok(Dirs {
             config: xdg.config_dir().join("meshdrive"),
             state: state.join("meshdrive"),
+            data: xdg.data_dir().join("meshdrive"),
             runtime: xdg.runtime_dir().map(|dir| dir.join("meshdrive")),
         })
     }
@@ -79,7 +84,8 @@ impl Dirs {
     #[cfg(windows)]
     fn of_the_system() -> Result<Dirs, etcetera::HomeDirError> {
         let local = etcetera::base_strategy::Windows::new()?.cache_dir().join("Meshdrive");
-        Ok(Dirs { config: local.join("config"), state: local.join("state"), runtime: None })
+        let (config, state) = (local.join("config"), local.join("state"));
+        Ok(Dirs { config, state, data: local, runtime: None })
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {
@@ -101,6 +107,12 @@ impl Dirs {
     /// Index, contents, log and lock of one drive.
     pub(crate) fn drive_state(&self, label: &Label) -> PathBuf {
         self.state.join(label.as_str())
+    }
+
+    /// What was taken out of a drive that could not send it.
+    #[cfg(unix)]
+    pub(crate) fn recovered(&self, label: &Label) -> PathBuf {
+        self.data.join("Recovered").join(label.as_str())
     }
 
     pub(crate) fn log_file(&self, label: &Label) -> PathBuf {

@@ -58,6 +58,12 @@ impl Failure {
         self
     }
 
+    /// A hint, unless a better one is there.
+    #[cfg(unix)]
+    pub(crate) fn hint_if_none(self, hint: impl Display) -> Failure {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
+
     /// Puts what was attempted before what went wrong.
     pub(crate) fn context(mut self, what: impl Display) -> Failure {
         self.error = self.error.context(what.to_string());

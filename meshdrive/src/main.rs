@@ -13,6 +13,8 @@ mod export;
 mod failure;
 mod hours;
 mod mounts;
+#[cfg(unix)]
+mod recovered;
 mod render;
 mod store;
 #[cfg(unix)]

@@ -68,10 +68,14 @@ pub(crate) async fn send(control: &Control, path: PathText, line: &Line) -> Outc
             }
             offline = if status.online { Duration::ZERO } else { offline + LOOK_EVERY };
             // The daemon looks for the store as soon as it is asked to send.
-            let known = status.offline_secs > Some(OFFLINE_PATIENCE.as_secs());
+            let known = status.refused || status.offline_secs > Some(OFFLINE_PATIENCE.as_secs());
             if offline >= if known { LOOK_PATIENCE } else { OFFLINE_PATIENCE } {
-                return Err(Failure::new(Kind::Offline, sentence::of_drive(&status))
-                    .hint("it is sent as soon as the store can be reached again"));
+                let hint = if status.refused {
+                    "it is sent when the store takes this device in again"
+                } else {
+                    "it is sent as soon as the store can be reached again"
+                };
+                return Err(Failure::new(Kind::Offline, sentence::of_drive(&status)).hint(hint));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

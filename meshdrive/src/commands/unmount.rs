@@ -1,5 +1,8 @@
 //! `meshdrive unmount`
 
+#[cfg(unix)]
+mod force;
+
 use super::{App, sync};
 use crate::{
     client::{self, Control, locate},
@@ -23,6 +26,12 @@ pub(crate) struct Args {
     /// Do not wait for unsent changes: they stay on this device and are sent by the next mount
     #[arg(long, visible_alias = "no-wait")]
     keep_pending: bool,
+    /// Do not wait for unsent changes: move them out of the drive, into plain files in a folder of this
+    /// device, and say where. Also what `.meshignore` keeps here. The next mount starts from what the store
+    /// has. Also for a drive that is not mounted
+    #[cfg(unix)]
+    #[arg(long, conflicts_with = "keep_pending")]
+    force: bool,
 }
 
 /// How long the daemon may take to close its files after it has unmounted.
@@ -34,23 +43,32 @@ pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
         Some(drive) => locate::drive(&app.dirs, drive)?,
         None => locate::only(&app.dirs)?,
     };
-    let control = Control::new(&app.dirs, &label)?;
     // This process may stand in the drive itself.
     system::leave_folder()?;
+    #[cfg(unix)]
+    if args.force {
+        return force::run(app, &label, args.keep_cache).await;
+    }
+    let control = Control::new(&app.dirs, &label)?;
     let before = control.status().await?;
     if !args.keep_pending && before.pending_nodes > 0 {
         drain(&control, &label).await?;
     }
     let ask = Unmount { keep_cache: args.keep_cache, keep_pending: args.keep_pending };
-    let line = Line::new("unmounting");
+    let done = unmount(app, &control, ask).await?;
+    render::talk(farewell(&label, done, args.keep_cache));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when the daemon has ended.
+async fn unmount(app: &App, control: &Control, ask: Unmount) -> Outcome<Unmounted> {
+    let _line = Line::new("unmounting");
     let done = match control.ask(Request::Unmount(ask)).await? {
         Reply::Unmounted(done) => done,
         other => return Err(control.unexpected(&other)),
     };
-    wait_for_exit(app, &label).await?;
-    drop(line);
-    render::talk(farewell(&label, done, args.keep_cache));
-    Ok(ExitCode::SUCCESS)
+    wait_for_exit(app, control.label()).await?;
+    Ok(done)
 }
 
 /// Sends everything; an interruption, or a store out of reach, leaves the drive mounted.
@@ -58,8 +76,8 @@ async fn drain(control: &Control, label: &Label) -> Outcome {
     let line = Line::new("sending");
     let stay = format!("{label} stays mounted");
     let choice = format!(
-        "to unmount anyway: `meshdrive unmount {label} --keep-pending`; \
-         the changes stay on this device and are sent by the next mount"
+        "to unmount anyway: `meshdrive unmount {label} --keep-pending`, the changes stay on this device and \
+         are sent by the next mount; or `--force`, which moves them to a folder"
     );
     tokio::select! {
         sent = sync::send(control, client::root(), &line) => {

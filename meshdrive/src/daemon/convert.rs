@@ -48,6 +48,7 @@ pub(super) fn status(status: &fs_core::Status) -> DriveStatus {
     DriveStatus {
         online: status.online,
         trouble: status.trouble.clone(),
+        refused: status.refused,
         paused: status.paused,
         applied_rev: status.applied.0,
         head_rev: status.head.0,

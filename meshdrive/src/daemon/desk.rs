@@ -203,7 +203,7 @@ fn unsent(drive: &Drive, status: &DriveStatus) -> Refusal {
         message: format!("{} stays mounted: {}", drive.label, status.sentence),
         hint: Some(format!(
             "wait, or `meshdrive unmount {} --keep-pending`: the changes stay on this device and \
-             are sent by the next mount",
+             are sent by the next mount; `--force` moves them to a folder",
             drive.label
         )),
     }

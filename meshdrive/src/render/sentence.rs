@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// Whether nothing on this device is missing in the cloud.
 pub(crate) fn all_in_cloud(status: &DriveStatus) -> bool {
-    status.pending_nodes == 0 && status.attention == 0 && !status.unsure
+    let is_known = !status.unsure && !status.refused;
+    status.pending_nodes == 0 && status.attention == 0 && is_known
 }
 
 /// The sentence, with its full stop.
@@ -23,6 +24,7 @@ pub(crate) fn of_drive(status: &DriveStatus) -> String {
         parts
             .push(format!("{} of pinned data still to come", text::size(status.pin_missing_bytes)));
     }
+    parts.extend(way_out(status));
     let sentence = format!("{}.", parts.join("; "));
     match (link(status), status.paused) {
         (Some(link), _) => format!("{link}: {}", lower_first(&sentence)),
@@ -45,6 +47,14 @@ fn local_only(status: &DriveStatus) -> Vec<String> {
         parts.push(text::path(&why));
     }
     parts
+}
+
+/// What can be done with what a store will not take any more.
+fn way_out(status: &DriveStatus) -> Option<String> {
+    let is_stuck = status.refused && status.pending_nodes > 0;
+    is_stuck.then(|| {
+        format!("`meshdrive unmount {} --force` moves it to a folder of this device", status.drive)
+    })
 }
 
 /// What waits for a person.
@@ -74,6 +84,9 @@ fn unsent(status: &DriveStatus) -> String {
     }
     if status.pending_nodes == 0 && status.attention > 0 {
         return "Everything else is in the cloud".into();
+    }
+    if status.pending_nodes == 0 && status.refused {
+        return "Nothing here is unsent".into();
     }
     if status.pending_nodes == 0 {
         return "Everything is in the cloud".into();
@@ -116,10 +129,11 @@ fn link(status: &DriveStatus) -> Option<String> {
         .map(|secs| format!(" for {}", text::age(Duration::from_secs(secs))))
         .unwrap_or_default();
     let why = status.trouble.trim().trim_end_matches('.');
+    let state = if status.refused { "Refused by the store" } else { "Offline" };
     Some(if why.is_empty() {
-        format!("Offline{since}")
+        format!("{state}{since}")
     } else {
-        format!("Offline{since} ({})", text::path(&protocol::control::PathText::Text(why.into())))
+        format!("{state}{since} ({})", text::path(&protocol::control::PathText::Text(why.into())))
     })
 }
 
@@ -206,6 +220,30 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_refuses_the_device_is_not_just_away() {
+        let cases = [
+            (
+                DriveStatus {
+                    online: false,
+                    refused: true,
+                    drive: "work".into(),
+                    trouble: "removed".into(),
+                    ..busy()
+                },
+                "Refused by the store (removed): 3 files, 41 MB not yet in the cloud; oldest change \
+                 12 s ago; `meshdrive unmount work --force` moves it to a folder of this device.",
+            ),
+            (
+                DriveStatus { online: false, refused: true, ..quiet() },
+                "Refused by the store: nothing here is unsent.",
+            ),
+        ];
+        for (status, sentence) in cases {
+            assert_eq!(of_drive(&status), sentence, "{status:?}");
+        }
+    }
+
+    #[test]
     fn all_in_cloud_needs_nothing_pending_and_nothing_refused() {
         assert!(all_in_cloud(&quiet()));
         assert!(!all_in_cloud(&busy()));
@@ -214,5 +252,6 @@ mod tests {
         assert!(!all_in_cloud(&unsure));
         assert!(of_drive(&unsure).contains("not known") && of_drive(&unsure).contains("looking"));
         assert!(all_in_cloud(&DriveStatus { online: false, ..quiet() }));
+        assert!(!all_in_cloud(&DriveStatus { online: false, refused: true, ..quiet() }));
     }
 }

@@ -17,6 +17,7 @@ mod secrets;
 mod space;
 mod status;
 mod survive;
+mod taken_out;
 
 use meshdrive_tests::{Device, Proxy, Server, World, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
