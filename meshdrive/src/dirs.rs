@@ -43,7 +43,7 @@ pub(crate) struct Dirs {
     config: PathBuf,
     state: PathBuf,
     /// For what people look for.
-    #[cfg_attr(windows, expect(dead_code))]
+    #[cfg(unix)]
     data: PathBuf,
     /// `None` when there is no runtime directory; then sockets live with the state.
     runtime: Option<PathBuf>,
@@ -58,6 +58,7 @@ impl Dirs {
             return Ok(Dirs {
                 config: home.join("config"),
                 state: home.join("state"),
+                #[cfg(unix)]
                 data: home.clone(),
                 runtime: Some(home.join("run")),
             });
@@ -84,8 +85,7 @@ impl Dirs {
     #[cfg(windows)]
     fn of_the_system() -> Result<Dirs, etcetera::HomeDirError> {
         let local = etcetera::base_strategy::Windows::new()?.cache_dir().join("Meshdrive");
-        let (config, state) = (local.join("config"), local.join("state"));
-        Ok(Dirs { config, state, data: local, runtime: None })
+        Ok(Dirs { config: local.join("config"), state: local.join("state"), runtime: None })
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {

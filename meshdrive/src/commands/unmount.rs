@@ -38,6 +38,9 @@ pub(crate) struct Args {
 const EXIT_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// The other way, where there is one.
+pub(crate) const FORCE: &str = if cfg!(unix) { " (`--force` moves them to a folder)" } else { "" };
+
 pub(crate) async fn run(app: &App, args: Args) -> Outcome<ExitCode> {
     let label = match &args.drive {
         Some(drive) => locate::drive(&app.dirs, drive)?,
@@ -76,8 +79,8 @@ async fn drain(control: &Control, label: &Label) -> Outcome {
     let line = Line::new("sending");
     let stay = format!("{label} stays mounted");
     let choice = format!(
-        "to unmount anyway: `meshdrive unmount {label} --keep-pending`, the changes stay on this device and \
-         are sent by the next mount; or `--force`, which moves them to a folder"
+        "to unmount anyway: `meshdrive unmount {label} --keep-pending`; the changes stay on this device and \
+         are sent by the next mount{FORCE}"
     );
     tokio::select! {
         sent = sync::send(control, client::root(), &line) => {

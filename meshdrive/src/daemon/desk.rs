@@ -3,7 +3,7 @@
 use super::{
     activity, conflicts, convert, drive::Drive, driver, history, metrics, socket::Clerk, undo,
 };
-use crate::{mounts, render::sentence};
+use crate::{commands::unmount::FORCE, mounts, render::sentence};
 use fs_core::{Answer, Command, FsError, Response};
 use protocol::control::{
     DriveStatus, PathText, Refusal, RefusalCode, Reply, Request, Unmount, Unmounted,
@@ -203,7 +203,7 @@ fn unsent(drive: &Drive, status: &DriveStatus) -> Refusal {
         message: format!("{} stays mounted: {}", drive.label, status.sentence),
         hint: Some(format!(
             "wait, or `meshdrive unmount {} --keep-pending`: the changes stay on this device and \
-             are sent by the next mount; `--force` moves them to a folder",
+             are sent by the next mount{FORCE}",
             drive.label
         )),
     }

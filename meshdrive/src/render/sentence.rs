@@ -51,7 +51,7 @@ fn local_only(status: &DriveStatus) -> Vec<String> {
 
 /// What can be done with what a store will not take any more.
 fn way_out(status: &DriveStatus) -> Option<String> {
-    let is_stuck = status.refused && status.pending_nodes > 0;
+    let is_stuck = cfg!(unix) && status.refused && status.pending_nodes > 0;
     is_stuck.then(|| {
         format!("`meshdrive unmount {} --force` moves it to a folder of this device", status.drive)
     })
@@ -219,6 +219,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_store_that_refuses_the_device_is_not_just_away() {
         let cases = [
