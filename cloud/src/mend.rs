@@ -6,7 +6,8 @@
 
 use crate::client::Call;
 use crate::keys::ChunkId;
-use crate::manifest::{Body, Extent, Layout, PAGE_EXTENTS, PageRef, chunks_of, encode_page};
+use crate::layout::{self, NewPage, Pagination, Part};
+use crate::manifest::{Body, Extent, Layout, PageRef, chunks_of, encode_page};
 use crate::native::Native;
 use crate::stage::{BATCH_BYTES, Lane, NewChunk, Upload, WINDOW_BYTES};
 use crate::store::ContentSource;
@@ -162,8 +163,12 @@ impl Mend<'_> {
                 self.offer(plain).await;
             }
         }
-        for page in extents.chunks(PAGE_EXTENTS) {
-            self.offer_page(page).await;
+        if let Pagination::Paged(pages) = layout::paginate(vec![Part::Run(extents)], false) {
+            for page in pages {
+                if let NewPage::Made(extents) = page {
+                    self.offer_page(&extents).await;
+                }
+            }
         }
         Ok(())
     }

@@ -74,43 +74,63 @@ async fn lost(world: &World) -> Damage {
     found.remove(0)
 }
 
-/// Of a file so large that its manifest has pages, which are lost, too.
+/// A file so large that its manifest has pages, all of which the store has lost, with the rest of it.
+async fn lost_file(world: &World, bytes: &[u8]) -> (ContentRef, Damage) {
+    let content = world.file(bytes).await;
+    assert_eq!(world.store.damage().await.unwrap(), []);
+    for pack in world.packs() {
+        std::fs::remove_file(pack).unwrap();
+    }
+    read_through(world, content, bytes.len() as u64).await;
+    let damage = lost(world).await;
+    assert_eq!(damage.content, content);
+    assert!(damage.chunks.len() > 66, "{}", damage.chunks.len());
+    (content, damage)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_store_has_lost_is_sent_again() {
     let world = World::new().await;
     let bytes = noise(5, 32 << 20);
     let size = bytes.len() as u64;
-    let content = world.file(&bytes).await;
-    assert_eq!(world.store.damage().await.unwrap(), []);
-    for pack in world.packs() {
-        std::fs::remove_file(pack).unwrap();
-    }
-    read_through(&world, content, size).await;
-    let damage = lost(&world).await;
-    assert_eq!(damage.content, content);
-    assert!(damage.chunks.len() > 65, "{}", damage.chunks.len());
-
-    // Whoever has other bytes heals nothing, and nothing of it reaches the store.
-    let all = [Range::new(0, size)].into_iter().collect();
+    let (content, damage) = lost_file(&world, &bytes).await;
     let item = whole(content.id, size);
-    let held = Held { ino: item.ino, here: all };
+    let held = Held { ino: item.ino, here: [Range::new(0, size)].into_iter().collect() };
+    // Whoever has other bytes heals nothing, and nothing of it reaches the store.
     let wrong = Memory::of(&item, noise(6, size as usize));
     assert_eq!(world.stranger().mend(&damage, &held, wrong).await.unwrap(), 0);
     assert_eq!(world.packs().len(), 0);
     assert_eq!(lost(&world).await, damage);
-
-    // Who has half of it, and does not know the manifest, cannot tell what is whose.
-    let half = Held { here: [Range::new(0, size / 2)].into_iter().collect(), ..held.clone() };
+    // Whoever has all of it needs no manifest.
     let source = Memory::of(&item, bytes.clone());
+    let sent = world.stranger().mend(&damage, &held, source).await.unwrap();
+    assert_eq!(sent, damage.chunks.len() as u64);
+    assert_eq!(world.store.damage().await.unwrap(), []);
+    let all = Range::new(0, u64::MAX);
+    assert!(fetch(world.stranger().as_ref(), content, all).await.unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_here_of_a_lost_version_is_sent_again() {
+    let world = World::new().await;
+    let bytes = noise(7, 32 << 20);
+    let size = bytes.len() as u64;
+    let (content, damage) = lost_file(&world, &bytes).await;
+    let item = whole(content.id, size);
+    let half = Held { ino: item.ino, here: [Range::new(0, size / 2)].into_iter().collect() };
+    let source = Memory::of(&item, bytes.clone());
+    // Who does not know the manifest cannot tell what is whose.
     assert_eq!(world.stranger().mend(&damage, &half, source.clone()).await.unwrap(), 0);
-    // Who remembers it heals that half.
+    // Who remembers it heals that half, and the manifest.
     let some = world.store.mend(&damage, &half, source.clone()).await.unwrap();
     assert!(some > 20 && some < damage.chunks.len() as u64, "{some}");
     let rest = lost(&world).await;
     assert_eq!(rest.chunks.len() as u64 + some, damage.chunks.len() as u64);
-    let sent = world.stranger().mend(&rest, &held, source).await.unwrap();
+    let half = Range::new(0, size / 4);
+    let read = fetch(world.stranger().as_ref(), content, half).await.unwrap();
+    assert!(read[..half.end as usize] == bytes[..half.end as usize]);
+    let other = Held { here: [Range::new(size / 4, size)].into_iter().collect(), ino: item.ino };
+    let sent = world.stranger().mend(&rest, &other, source).await.unwrap();
     assert_eq!(sent, rest.chunks.len() as u64);
     assert_eq!(world.store.damage().await.unwrap(), []);
-    let all = Range::new(0, u64::MAX);
-    assert!(fetch(world.stranger().as_ref(), content, all).await.unwrap() == bytes);
 }

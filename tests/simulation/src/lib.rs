@@ -17,6 +17,8 @@ mod matrix;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod resent;
+#[cfg(test)]
 mod restored;
 #[cfg(test)]
 mod restored_random;
