@@ -7,6 +7,7 @@ mod conflicts;
 mod decide;
 mod deletes;
 mod devices;
+mod disk;
 mod held;
 mod ignored;
 mod links;

@@ -1,15 +1,12 @@
 //! What survives.
 
-use crate::{has, level, names};
-use meshdrive_tests::{
-    Device, Line, Proxy, Random, World, content, have, skip, tool, tree, wait_until,
-};
+use crate::{disk::Disk, has, level, names};
+use meshdrive_tests::{Device, Line, Proxy, Random, World, content, tool, tree, wait_until};
 use rustix::fs::{FlockOperation, XattrFlags, flock, getxattr, setxattr};
 use std::{
     fs::{self, File, FileTimes, Permissions},
     io::Write,
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, SystemTime},
@@ -72,43 +69,11 @@ fn claim_metadata_survives_kill() {
     assert_eq!(&value[..len], b"one");
 }
 
-/// An ext4 that is cut off from its disk: what was not synced is gone.
-#[derive(Debug)]
-struct Disk {
-    root: PathBuf,
-}
-
-impl Disk {
-    fn new(dir: &Path) -> Option<Disk> {
-        let disk = Disk { root: dir.join("d") };
-        fs::create_dir(&disk.root).unwrap();
-        tool(dir, "truncate -s 256M disk && mkfs.ext4 -q disk");
-        disk.run("mount -o loop,noatime disk d").then_some(disk)
-    }
-
-    fn run(&self, script: &str) -> bool {
-        let mut shell = std::process::Command::new("bash");
-        let shell = shell.args(["-c", script]).current_dir(self.root.parent().unwrap());
-        shell.output().unwrap().status.success()
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        while meshdrive_tests::is_mounted(&self.root) && self.run("umount d || umount -l d") {}
-    }
-}
-
 #[test]
 fn claim_fsync_survives_power_loss() {
     let test = "semantics::claim_fsync_survives_power_loss";
-    if !have(test, &["bash", "mkfs.ext4", "mount", "umount", "xfs_io"]) {
-        return;
-    }
     let Some(mut world) = World::new(test) else { return };
-    let Some(disk) = Disk::new(world.dir()) else {
-        return skip(test, "no loop device can be mounted here");
-    };
+    let Some(disk) = Disk::new(test, world.dir()) else { return };
     let device = Device::new(&disk.root, "x");
     device.join(&world.a, &world.server.url());
     let flags = [NOT_SENT, &["--cache-floor", "1MiB"]].concat();
@@ -128,12 +93,10 @@ fn claim_fsync_survives_power_loss() {
     }
     // Never synced: shows that the disk really loses what was not.
     fs::write(disk.root.join("unsynced"), b"lost").unwrap();
-    tool(&disk.root, "xfs_io -x -c shutdown .");
+    disk.cut_off();
     device.kill();
-    tool(
-        world.dir(),
-        "umount -l d/x/m; umount d; e2fsck -fp disk >&2 || [ $? = 1 ]; mount -o loop disk d",
-    );
+    tool(world.dir(), "umount -l d/x/m");
+    disk.come_back();
     let lost = fs::read(disk.root.join("unsynced"));
     assert!(lost.is_err() || lost.is_ok_and(|bytes| bytes != b"lost"), "the disk has lost nothing");
     device.mount_with(&flags);

@@ -1,6 +1,6 @@
 //! `unmount --force`: what is not in the cloud leaves the drive as plain files.
 
-use crate::{has, is_away, level, names};
+use crate::{disk::Disk, has, is_away, level, names};
 use meshdrive_tests::{
     Device, Line, Proxy, World, content, have, is_root, skip, tool, tree, wait_until,
 };
@@ -13,6 +13,7 @@ use std::{
         fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -200,6 +201,77 @@ fn is_whole(folder: &Path, files: u64) -> bool {
     })
 }
 
+/// Folders with a name that counts.
+fn named(device: &Device) -> Vec<PathBuf> {
+    let is_named = |path: &PathBuf| path.is_dir() && !path.ends_with(".unfinished");
+    taken(device).into_iter().filter(is_named).collect()
+}
+
+/// Takes everything out, for so long at most. Says whether that was done.
+fn force_for(device: &Device, patience: Duration) -> (Child, bool) {
+    let mut command = device.command();
+    let command = command.args(["unmount", "work", "--force"]).stderr(Stdio::null());
+    let mut run = command.spawn().unwrap();
+    let end = Instant::now() + patience;
+    while Instant::now() < end {
+        if let Some(status) = run.try_wait().unwrap() {
+            return (run, status.success());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    (run, false)
+}
+
+#[test]
+fn claim_what_was_taken_out_survives_power_loss() {
+    const FILES: u64 = 40;
+    let test = "semantics::claim_what_was_taken_out_survives_power_loss";
+    let Some(mut world) = World::new(test) else { return };
+    let Some(disk) = Disk::new(test, world.dir()) else { return };
+    let device = Device::new(&disk.root, "x");
+    device.join(&world.a, &world.server.url());
+    let flags = ["--settle", "600s", "--cache-floor", "1MiB", "--offline-deadline", "1s"];
+    device.mount_with(&flags);
+    device.knows_the_tree();
+    world.server.kill();
+    fs::create_dir(device.path("d")).unwrap();
+    for n in 0..FILES {
+        fs::write(device.path(format!("d/f{n}")), content(n, 200_000)).unwrap();
+    }
+    device.unmount_with(&["--keep-pending"]);
+    tool(&disk.root, "sync -f .");
+    let mut round = 0;
+    loop {
+        round += 1;
+        let (mut run, is_done) = force_for(&device, Duration::from_millis(round * 60));
+        disk.cut_off();
+        let _ = run.kill();
+        run.wait().unwrap();
+        disk.come_back();
+        let finished = named(&device);
+        for folder in &finished {
+            assert!(is_whole(folder, FILES), "{} is not whole", folder.display());
+        }
+        device.mount_with(&flags);
+        if finished.is_empty() {
+            assert!(is_whole(&device.root(), FILES), "neither in the drive nor out of it");
+        }
+        if is_done {
+            assert!(!finished.is_empty());
+            assert_eq!(device.figure("pending_nodes"), 0);
+            break;
+        }
+        device.unmount_with(&["--keep-pending"]);
+        tool(&disk.root, "sync -f .");
+        assert!(round < 100);
+    }
+    println!("the power went {round} times");
+    assert!(round > 1, "no run was interrupted");
+    device.unmount();
+    drop(device);
+    drop(disk);
+}
+
 #[test]
 fn claim_taking_out_can_be_interrupted() {
     const FILES: u64 = 60;
@@ -234,15 +306,10 @@ fn claim_taking_out_can_be_interrupted() {
     let mut round = 0;
     loop {
         round += 1;
-        let mut run = a.command().args(["unmount", "work", "--force"]).spawn().unwrap();
-        let end = Instant::now() + Duration::from_millis(round * 15);
-        while Instant::now() < end && run.try_wait().unwrap().is_none() {
-            thread::sleep(Duration::from_millis(1));
-        }
+        let (mut run, is_done) = force_for(a, Duration::from_millis(round * 15));
         let _ = run.kill();
-        let is_done = run.wait().unwrap().success();
-        let is_named = |path: &PathBuf| path.is_dir() && !path.ends_with(".unfinished");
-        let finished: Vec<PathBuf> = taken(a).into_iter().filter(is_named).collect();
+        run.wait().unwrap();
+        let finished = named(a);
         for folder in &finished {
             assert!(is_whole(folder, FILES), "{} is not whole", folder.display());
         }
