@@ -81,7 +81,7 @@ pub(crate) fn run(hall: &Arc<Hall>, seed: u64) {
                 error
             }
         };
-        tell(hall, Err(error.message.to_string()));
+        tell(hall, Err(error.clone()));
         if let Some(asked) = error.retry_after
             && pause(hall, Duration::from_nanos(asked.0).min(MOST_ASKED)).is_none()
         {
@@ -143,7 +143,7 @@ async fn wait_head(cloud: Arc<dyn CloudStore>, seen: Rev) -> Result<Rev, CloudEr
 
 /// Said at every look, not only at a change: the core may have reached the store by itself meanwhile, and
 /// lost it again.
-fn tell(hall: &Arc<Hall>, up: Result<(), String>) {
+fn tell(hall: &Arc<Hall>, up: Result<(), CloudError>) {
     let is_up = up.is_ok();
     hall.deliver(Event::Link(up));
     if is_up {

@@ -21,7 +21,7 @@ pub enum Event {
     /// The store's head moved (a hint; truth is `Changes`).
     Head(Rev),
     /// The feed is up, or lost, and why; also told at each look that found it still lost.
-    Link(Result<(), String>),
+    Link(Result<(), CloudError>),
     /// Bytes free on the cache's disk, when it matters.
     DiskFree(u64),
     /// The rules of `.meshignore` as they were read for the [`crate::Effect::ReadRules`] of that number, or

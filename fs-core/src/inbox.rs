@@ -290,14 +290,13 @@ impl Drive {
     }
 
     /// What comes back may be another store than the one that was lost: it is asked first.
-    pub(crate) fn link_changed(&mut self, up: Result<(), String>) {
+    pub(crate) fn link_changed(&mut self, up: Result<(), CloudError>) {
         self.inbox.link = up.is_ok();
         let was = self.inbox.online;
         if let Err(why) = &up
             && !self.inbox.is_frozen()
-            && !self.inbox.refused
         {
-            self.inbox.trouble.clone_from(why);
+            self.turned_away(why);
         }
         if up.is_ok() && !was {
             // An attempt from before may wait for long.

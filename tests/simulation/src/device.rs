@@ -404,6 +404,11 @@ fn wanted(change: &Change) -> Option<NodeId> {
     }
 }
 
+/// Why a link is down.
+pub(crate) fn lost() -> CloudError {
+    CloudError::new(CloudErrorKind::Offline, "simulated: lost")
+}
+
 fn commit(
     flight: &fs_core::Flight,
     store: &mut Store,

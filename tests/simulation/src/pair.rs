@@ -68,7 +68,7 @@ impl Pair {
     pub(crate) fn set_online(&mut self, number: usize, online: bool) {
         let device = &mut self.devices[number];
         device.online = online;
-        device.handle(Event::Link(if online { Ok(()) } else { Err("lost".into()) }));
+        device.handle(Event::Link(if online { Ok(()) } else { Err(crate::device::lost()) }));
         if online {
             device.flights.push(InFlight::Hint(self.store.head()));
         }

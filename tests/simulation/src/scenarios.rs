@@ -150,7 +150,7 @@ impl Desk {
 
     fn go_offline(&mut self) {
         self.device.online = false;
-        self.device.handle(Event::Link(Err("lost".into())));
+        self.device.handle(Event::Link(Err(crate::device::lost())));
     }
 }
 
@@ -253,7 +253,7 @@ fn an_answer_from_before_a_loss_makes_no_one_online() {
     // A hint that is behind what was sent makes it ask.
     desk.device.handle(Event::Head(Rev(0)));
     assert_eq!(desk.device.flights.len(), 1, "it asks");
-    desk.device.handle(Event::Link(Err("lost".into())));
+    desk.device.handle(Event::Link(Err(crate::device::lost())));
     desk.device.complete(0, &mut desk.store, &mut desk.random, true);
     assert!(!desk.status().online);
     desk.go_offline();

@@ -174,7 +174,7 @@ impl World {
             985..993 => {
                 device.online = !device.online;
                 let up = device.online;
-                device.handle(Event::Link(if up { Ok(()) } else { Err("lost".into()) }));
+                device.handle(Event::Link(if up { Ok(()) } else { Err(crate::device::lost()) }));
             }
             _ => {
                 self.report.crashes += 1;

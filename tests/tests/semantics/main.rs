@@ -10,6 +10,7 @@ mod devices;
 mod disk;
 mod held;
 mod ignored;
+mod left;
 mod links;
 mod local;
 mod network;

@@ -363,6 +363,11 @@ fn claim_a_refused_device_keeps_what_it_has() {
     println!("{requests} requests in {WATCHED:?}");
     assert!(requests <= REQUESTS_MAX, "{requests} requests in {WATCHED:?}");
 
+    let copied = b.run(&["export", "work", "copy"]);
+    copied.expect(1, &["cannot copy absent", "1 entry could not be copied"]);
+    assert_eq!(fs::read(b.home().join("copy/clean")).unwrap(), content(1, 300_000));
+    assert_eq!(fs::read(b.home().join("copy/d/mine")).unwrap(), content(3, 200_000));
+
     // Nothing that is here goes: it may be the last there is.
     b.run(&["evict", "work"]).expect(0, &[]);
     assert_eq!(fs::read(b.path("clean")).unwrap(), content(1, 300_000));
@@ -377,4 +382,30 @@ fn claim_a_refused_device_keeps_what_it_has() {
     wait_until("b is still refused", || b.status()["refused"] == true);
     b.run(&["status", "work"]).expect(4, &["nothing here is unsent"]);
     assert!(!a.path("d").exists());
+    drop(b);
+    another_store(world);
+}
+
+/// Another store at the same address knows nobody. When the right one is back, all goes on.
+fn another_store(mut world: World) {
+    fs::write(world.a.path("late"), content(4, 300_000)).unwrap();
+    world.a.sync();
+    world.server.stop();
+    is_away(&world.a);
+    fs::write(world.a.path("unsent"), content(5, 200_000)).unwrap();
+    let data = world.server.data();
+    let aside = data.with_file_name("aside");
+    fs::rename(&data, &aside).unwrap();
+    world.server.start_again();
+    wait_until("a is a stranger there", || world.a.status()["refused"] == true);
+    world.a.run(&["status", "work"]).expect(4, &["Refused by the store", "1 file", "--force"]);
+    world.a.run(&["evict", "work"]).expect(0, &[]);
+    assert_eq!(fs::read(world.a.path("late")).unwrap(), content(4, 300_000));
+    world.server.stop();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&aside, &data).unwrap();
+    world.server.start_again();
+    wait_until("a is known again", || world.a.status()["refused"] == false);
+    world.a.sync();
+    world.a.run(&["status", "work"]).expect(0, &["Everything is in the cloud."]);
 }
