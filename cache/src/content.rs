@@ -83,7 +83,7 @@ impl Content {
             dir,
             open: Mutex::new(LruCache::new(OPEN_MAX)),
             files: Mutex::new(files),
-            fresh: (0..SHARDS).map(|_| Mutex::new(false)).collect(),
+            fresh: (0..SHARDS).map(|_| Mutex::new(!synced)).collect(),
             journal: OnceLock::new(),
         };
         Ok((content, strange))
@@ -102,6 +102,17 @@ impl Content {
     /// Whether there are bytes of `ino`, in a backing file or on their way to it.
     pub(crate) fn exists(&self, ino: Ino) -> bool {
         self.has_file(ino) || self.journal.get().is_some_and(|journal| journal.small.holds(ino.0))
+    }
+
+    /// Drops small writes of a dropped node, unless somebody has synced them. Returns whether anything
+    /// is left, which has to stay until the drop survives power loss.
+    pub(crate) fn drop_unsynced(&self, ino: Ino) -> bool {
+        if let Some(journal) = self.journal.get()
+            && !journal.small.is_promised(ino.0)
+        {
+            journal.small.discard(ino.0);
+        }
+        self.exists(ino)
     }
 
     fn has_file(&self, ino: Ino) -> bool {

@@ -9,7 +9,12 @@
 //! Between the batches stand small writes and marks (`small.rs`): records with [`SMALL`] in their
 //! length. A write has its own number and the payload `inode u64 | offset u64 | bytes`; a mark has
 //! [`MARK`] as its number and for a payload pairs of `inode u64 | number u64`: the writes of that
-//! inode up to that number are in its backing file, or void.
+//! inode up to that number are in its backing file, or void. The pair of inode 0 says instead up to
+//! which batch the journal survives power loss.
+//!
+//! Where a journal is synced, zeros stand ahead of its end: a later sync then has no new length and no
+//! new blocks to make durable, for which the file system would need a commit of its own. Zeros are no
+//! record.
 
 mod replay;
 #[cfg(test)]
@@ -40,6 +45,12 @@ const SMALL: u32 = 1 << 31;
 const MARK: u64 = u64::MAX;
 /// In the version of a segment: small writes may stand in it.
 const HAS_SMALL: u32 = 1 << 8;
+/// The inode of a mark that says what was synced.
+const SYNCED: u64 = 0;
+/// Zeros that are put ahead of the records when they are synced, and how many must be left of them for
+/// that to wait for a later sync, in bytes.
+const AHEAD: u64 = 256 << 10;
+const AHEAD_LEFT: u64 = 16 << 10;
 /// Bytes of the write buffer that are kept between writes.
 const BUFFER_KEEP: usize = 1 << 20;
 
@@ -50,8 +61,10 @@ pub(crate) struct Journal {
     tail: Mutex<Tail>,
     /// The last batch in the journal.
     written: AtomicU64,
-    /// The last batch that survives power loss.
+    /// The last batch that survives power loss; locked while a sync is under way.
     synced: Mutex<u64>,
+    /// The same, for those who do not wait for a sync.
+    safe: AtomicU64,
     /// A sync failed once: the kernel forgets what it could not write, so no later sync can be
     /// believed.
     sync_failed: AtomicBool,
@@ -64,6 +77,10 @@ struct Tail {
     file: Arc<File>,
     path: PathBuf,
     len: u64,
+    /// Up to here the segment has its blocks, with zeros beyond `len`.
+    ahead: u64,
+    /// What the segment says was synced.
+    noted: u64,
     buffer: Vec<u8>,
     closed: Vec<Closed>,
     /// Closed segments that were not synced since they were written.
@@ -87,6 +104,8 @@ impl Journal {
             file,
             path,
             len: HEADER as u64,
+            ahead: 0,
+            noted: 0,
             buffer: Vec::new(),
             closed: Vec::new(),
             unsynced: Vec::new(),
@@ -98,6 +117,7 @@ impl Journal {
             tail: Mutex::new(tail),
             written: AtomicU64::new(last),
             synced: Mutex::new(last),
+            safe: AtomicU64::new(last),
             sync_failed: AtomicBool::new(false),
             small: Small::default(),
         })
@@ -161,6 +181,10 @@ impl Journal {
             tracing::debug!(%error, "no new journal segment");
         }
         tail.buffer.clear();
+        let safe = self.safe.load(Ordering::Acquire);
+        if safe > tail.noted {
+            put_marks(&[(SYNCED, safe)], &mut tail.buffer);
+        }
         if !small.marks.is_empty() {
             put_marks(&small.marks, &mut tail.buffer);
         }
@@ -175,6 +199,7 @@ impl Journal {
         }
         let bytes = (tail.buffer.len() - start) as u64;
         tail.flush(|file, data, at| reserve.spend(is_full, || platform::write_at(file, data, at)))?;
+        tail.noted = safe;
         Ok(bytes)
     }
 
@@ -191,6 +216,7 @@ impl Journal {
         }
         let (target, files, unlisted) = {
             let mut tail = locked(&self.tail);
+            tail.prepare();
             let mut files = std::mem::take(&mut tail.unsynced);
             files.push(Arc::clone(&tail.file));
             (self.written(), files, std::mem::take(&mut tail.unlisted))
@@ -203,6 +229,7 @@ impl Journal {
             return Err(Error::io(&self.dir, error));
         }
         *synced = target;
+        self.safe.store(target, Ordering::Release);
         Ok(())
     }
 
@@ -214,7 +241,11 @@ impl Journal {
     /// Removes the closed segments that the index has durably.
     pub(crate) fn retire(&self, applied: u64) {
         let mut tail = locked(&self.tail);
+        let before = tail.closed.len();
         tail.closed.retain(|segment| segment.last > applied || !removed(&segment.path));
+        // One that came back after power loss would be replayed over later bytes: the next sync makes
+        // the removal durable first.
+        tail.unlisted |= tail.closed.len() < before;
         if tail.closed.is_empty() {
             tail.unsynced.clear();
         }
@@ -249,11 +280,25 @@ impl Tail {
             if let Err(error) = self.file.set_len(self.len) {
                 tracing::debug!(%error, "could not cut off a half-written record");
             }
+            self.ahead = self.len;
             return Err(Error::io(&self.path, error));
         }
         self.len += self.buffer.len() as u64;
         self.buffer.shrink_to(BUFFER_KEEP);
         Ok(())
+    }
+
+    /// Puts zeros ahead of the records, for the next syncs. That it cannot be done costs only time.
+    fn prepare(&mut self) {
+        let start = self.len.max(self.ahead);
+        if start - self.len >= AHEAD_LEFT {
+            return;
+        }
+        let zeros = vec![0; (self.len + AHEAD - start) as usize];
+        match platform::write_at(&self.file, &zeros, start) {
+            Ok(()) => self.ahead = self.len + AHEAD,
+            Err(error) => tracing::debug!(%error, "no room ahead in the journal"),
+        }
     }
 
     fn rotate(&mut self, dir: &Path, first: u64) -> io::Result<()> {
@@ -263,7 +308,7 @@ impl Tail {
         let path = std::mem::replace(&mut self.path, path);
         self.unsynced.push(old);
         self.closed.push(Closed { path, last: first - 1 });
-        self.len = HEADER as u64;
+        (self.len, self.ahead, self.noted) = (HEADER as u64, 0, 0);
         self.unlisted = true;
         Ok(())
     }

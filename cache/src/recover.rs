@@ -40,6 +40,8 @@ struct Recovery<'a> {
     lost: LostFound,
     notices: Vec<String>,
     repairs: Vec<Change>,
+    /// Backing files were written or cut.
+    changed: bool,
 }
 
 /// Repairs that are reported one by one; more are only counted.
@@ -74,8 +76,15 @@ fn attempt(
 ) -> Result<Started, Error> {
     let (content, strange) = Content::survey(layout.content(), stop == LastStop::Clean)?;
     let lost = LostFound::new(layout.lost());
-    let mut recovery =
-        Recovery { layout, stop, content, lost, notices: Vec::new(), repairs: Vec::new() };
+    let mut recovery = Recovery {
+        layout,
+        stop,
+        content,
+        lost,
+        notices: Vec::new(),
+        repairs: Vec::new(),
+        changed: false,
+    };
     let (writer, last) = recovery.run(damage, strange)?;
     let recovered = load(&writer, last, recovery.repairs)?;
     let dir = layout.journal();
@@ -105,6 +114,11 @@ impl Recovery<'_> {
         let touched = replayed.damage.as_ref().map(|damage| &damage.touched);
         self.keep_touched(&writer.conn, touched)?;
         let unknown = self.check_content(&writer.conn)?;
+        if self.changed {
+            // The segments that had small writes are about to go. And what a file was cut by must not
+            // come back when power is lost again, under bytes that are written later.
+            self.content.sync_all()?;
+        }
         let highest = self.content.inos().last().map_or(0, |ino| ino.0);
         writer.raise_last_ino(highest).map_err(sql)?;
         index::set_meta(&writer.conn, meta::APPLIED, replayed.last).map_err(sql)?;
@@ -200,7 +214,9 @@ impl Recovery<'_> {
             group.clear();
             applied.map(drop).map_err(|error| Error::sql(&path, &error))
         };
-        let replay = journal::replay(&self.layout.journal(), applied, &mut |seq, batch| {
+        let power_loss = self.stop == LastStop::PowerLoss;
+        let dir = self.layout.journal();
+        let replay = journal::replay(&dir, applied, power_loss, &mut |seq, batch| {
             group.push(batch);
             if group.len() < GROUP_MAX { Ok(()) } else { flush(&mut group, seq) }
         })?;
@@ -231,8 +247,8 @@ impl Recovery<'_> {
                 self.content.restore(part)?;
             }
         }
-        // The segments that had them are about to go.
-        if replayed.parts.is_empty() { Ok(()) } else { self.content.sync_all() }
+        self.changed |= !replayed.parts.is_empty();
+        Ok(())
     }
 
     /// Files that lost batches speak of: their bytes are kept as they are now, and what is clean in
@@ -264,7 +280,9 @@ impl Recovery<'_> {
                 std::fs::remove_file(&segment).map_err(|error| Error::io(&segment, error))?;
             }
         }
-        Ok(())
+        // One that came back after power loss would be replayed over later bytes.
+        let dir = self.layout.journal();
+        platform::sync_dir(&dir).map_err(|error| Error::io(&dir, error))
     }
 
     fn notice(&mut self, text: String) {

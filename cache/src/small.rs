@@ -153,6 +153,10 @@ impl Small {
         }
     }
 
+    pub(crate) fn is_promised(&self, ino: u64) -> bool {
+        locked(&self.state).files.get(&ino).is_some_and(|held| held.promised)
+    }
+
     pub(crate) fn take_unwritten(&self) -> Unwritten {
         std::mem::take(&mut locked(&self.state).unwritten)
     }

@@ -2,7 +2,7 @@
 //! that moves small writes into their backing files.
 
 use crate::disk::Shared;
-use crate::index::Writer;
+use crate::index::{self, Writer};
 use crate::queue::{Batch, Queue};
 use crate::{Error, content::Content};
 use fs_core::Ino;
@@ -113,7 +113,7 @@ impl Keeper {
             self.since = Instant::now();
         }
         let content: &Content = &shared.content;
-        self.graves.extend(dropped.into_iter().filter(|&ino| content.exists(ino)));
+        self.graves.extend(dropped.into_iter().filter(|&ino| content.drop_unsynced(ino)));
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Keeper {
         let retire = self.shared.journal.can_retire(self.applied);
         let bury = !self.graves.is_empty() && self.since.elapsed() >= BURY_AFTER;
         if (retire || bury)
-            && let Err(error) = self.settle()
+            && let Err(error) = self.settle(retire)
         {
             tracing::warn!(%error, "could not tidy up the store; trying again later");
             self.since = Instant::now();
@@ -129,17 +129,21 @@ impl Keeper {
         self.shared.reserve.restore();
     }
 
-    /// Makes the index durable, then removes what only a not durable one needs.
-    fn settle(&mut self) -> Result<(), Error> {
+    /// Makes what was applied durable, then removes what is needed only until then.
+    fn settle(&mut self, retire: bool) -> Result<(), Error> {
         let path = self.shared.layout.index();
         let sql = |error: rusqlite::Error| Error::sql(&path, &error);
-        if self.shared.journal.can_retire(self.applied) {
+        if retire {
             self.shared.content.move_all()?;
+            self.writer.barrier().map_err(sql)?;
+            self.shared.journal.retire(self.applied);
+        } else {
+            self.shared.journal.sync(self.applied)?;
         }
-        self.writer.barrier().map_err(sql)?;
-        self.shared.journal.retire(self.applied);
         for &ino in &self.graves {
-            self.shared.content.evict(ino)?;
+            if index::content_of(&self.writer.conn, ino).map_err(sql)?.is_none() {
+                self.shared.content.evict(ino)?;
+            }
         }
         self.writer.buried(&self.graves).map_err(sql)?;
         self.graves.clear();
@@ -148,7 +152,7 @@ impl Keeper {
 
     /// Closes cleanly: everything is on the disk, the index needs neither journal nor log.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
-        self.settle()?;
+        self.settle(true)?;
         let checkpoint = self.writer.checkpoint();
         checkpoint.map_err(|error| Error::sql(&self.shared.layout.index(), &error))?;
         self.shared.journal.remove();

@@ -57,7 +57,6 @@ impl Drive {
             (Work::Same, Outcome::Same(result)) => self.compared(result),
             (Work::Stage, Outcome::Staged(drafts)) => self.staged(drafts),
             (Work::Commit, Outcome::Committed(result)) => self.committed(result),
-            (Work::Quiet, _) => {}
             (work, _) => debug_assert!(false, "an outcome that does not belong to {work:?}"),
         }
     }

@@ -455,7 +455,8 @@ impl Drive {
         self.now.wall
     }
 
-    /// Removes the row and the bytes of a node.
+    /// Removes the row of a node. The store removes the bytes when that survives power loss: a removal
+    /// that did not must not leave a file without what was once synced.
     pub(crate) fn drop_node(&mut self, ino: Ino) {
         let had_content = self.tree.get(ino).is_some_and(|inode| inode.content.is_some());
         self.backing_gone(ino);
@@ -465,8 +466,6 @@ impl Drive {
         self.hydration.forget(ino);
         self.walks.forget(ino);
         if had_content {
-            let after = self.latest();
-            self.local(Work::Quiet, Local::Evict { ino, after });
             self.wake(Wake::Space);
         }
     }

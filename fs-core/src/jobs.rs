@@ -6,8 +6,6 @@ use alloc::{collections::BTreeMap, vec::Vec};
 /// The reason of a job: what to do when it is done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Work {
-    /// Nothing: best effort.
-    Quiet,
     LoadDir(Ino),
     LoadNode(Ino),
     /// Nodes that hard links name.

@@ -1,6 +1,6 @@
 //! Reading the journal after an unclean stop.
 
-use super::{HAS_SMALL, HEADER, MAGIC, MARK, RECORD_HEADER, SMALL, checksum};
+use super::{HAS_SMALL, HEADER, MAGIC, MARK, RECORD_HEADER, SMALL, SYNCED, checksum};
 use crate::small::Part;
 use crate::{Error, codec};
 use bytes::Bytes;
@@ -48,13 +48,21 @@ type Apply<'a> = dyn FnMut(u64, Vec<Change>) -> Result<(), Error> + 'a;
 
 /// Applies every batch after `applied`, in order. With `applied` `None` it is not known what the
 /// index had, and the first batch found may have any number.
+///
+/// After a loss of power, bytes that were not synced may be missing in the midst of others. There the
+/// journal ends, and that is no damage.
 pub(crate) fn replay(
     dir: &Path,
     applied: Option<u64>,
+    power_loss: bool,
     apply: &mut Apply<'_>,
 ) -> Result<Replay, Error> {
     let segments = list(dir)?;
     let mut state = State {
+        synced: if power_loss { Some(synced(&segments)?) } else { None },
+        torn: false,
+        ended: false,
+        sure: 0,
         last: applied,
         apply,
         gap: None,
@@ -69,8 +77,14 @@ pub(crate) fn replay(
             check_version(path, &bytes)?;
         }
         state.segment(path, &bytes)?;
+        if state.ended {
+            break;
+        }
     }
-    let State { last, gap, touched, mut parts, marks, hole, .. } = state;
+    let State { last, gap, touched, mut parts, marks, hole, torn, sure, .. } = state;
+    if torn {
+        parts.truncate(sure);
+    }
     parts.retain(|part| marks.get(&part.ino).is_none_or(|upto| part.number > *upto));
     let damage = gap.map(|(text, real)| (text, real, touched));
     let damage = match damage {
@@ -109,7 +123,40 @@ fn check_version(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Err(Error::io(path, IoError::new(ErrorKind::InvalidData, text)))
 }
 
+/// The last batch that the segments say was synced.
+fn synced(segments: &[PathBuf]) -> Result<u64, Error> {
+    let mut synced = 0;
+    for path in segments {
+        let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+        let mut at = 0;
+        while let Some(found) = (at..bytes.len()).find_map(|at| record(&bytes, at, u64::MAX)) {
+            let said = marks(&found).filter(|(ino, _)| *ino == SYNCED).map(|(_, upto)| upto);
+            synced = said.max().unwrap_or(0).max(synced);
+            at = found.end;
+        }
+    }
+    Ok(synced)
+}
+
+/// Inodes and numbers of a mark; nothing of another record.
+fn marks(record: &Record<'_>) -> impl Iterator<Item = (u64, u64)> {
+    let pairs = if record.small && record.seq == MARK { record.payload } else { &[] };
+    pairs.chunks_exact(16).map(|pair| (number(pair, 0), number(pair, 8)))
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_le_bytes)
+}
+
 struct State<'a> {
+    /// After a loss of power: the last batch that was synced, as far as the journal says.
+    synced: Option<u64>,
+    /// Some of what was not synced is missing: nothing counts that follows, but what the index has.
+    torn: bool,
+    ended: bool,
+    /// Small writes ahead of the last batch that counts.
+    sure: usize,
     /// The last batch applied.
     last: Option<u64>,
     apply: &'a mut Apply<'a>,
@@ -131,11 +178,15 @@ impl State<'_> {
             let limit = self.last.map_or(UNKNOWN_MAX, |last| last.saturating_add(SKIP_MAX));
             let found = match record(bytes, at, u64::MAX) {
                 Some(record) => record,
+                // Room that was made ahead.
+                None if bytes[at..].iter().all(|byte| *byte == 0) => return Ok(()),
                 None => {
                     self.stop(path, at);
                     let next = (at + 1..bytes.len()).find_map(|at| record(bytes, at, limit));
                     let Some(found) = next else { return Ok(()) };
-                    if found.small || self.last.is_some_and(|last| found.seq == last + 1) {
+                    if self.torn {
+                        // Told already.
+                    } else if found.small || self.last.is_some_and(|last| found.seq == last + 1) {
                         self.hole(path, at);
                     }
                     found
@@ -147,12 +198,31 @@ impl State<'_> {
             } else {
                 self.record(path, &found)?;
             }
+            if self.ended {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
+    /// Whether what comes after the last batch was never promised to survive.
+    fn is_unpromised(&self) -> bool {
+        self.synced.is_some_and(|synced| self.last.is_some_and(|last| last >= synced))
+    }
+
+    fn tear(&mut self, path: &Path) {
+        if !std::mem::replace(&mut self.torn, true) {
+            let last = self.last.unwrap_or(0);
+            tracing::warn!("{}: what was not synced after batch {last} is lost", path.display());
+        }
+    }
+
     /// Notes where the first bad bytes are.
     fn stop(&mut self, path: &Path, at: usize) {
+        if self.is_unpromised() {
+            self.tear(path);
+            return;
+        }
         let text = || format!("{} at byte {at}", path.display());
         self.gap.get_or_insert_with(|| (text(), false));
     }
@@ -168,17 +238,13 @@ impl State<'_> {
     }
 
     fn small(&mut self, record: &Record<'_>) {
-        let number = |at: usize| {
-            let bytes = record.payload.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-            bytes.map_or(0, u64::from_le_bytes)
-        };
         if record.seq == MARK {
-            for at in (0..record.payload.len()).step_by(16) {
-                let upto = self.marks.entry(number(at)).or_default();
-                *upto = number(at + 8).max(*upto);
+            for (ino, number) in marks(record) {
+                let upto = self.marks.entry(ino).or_default();
+                *upto = number.max(*upto);
             }
         } else if let Some(data) = record.payload.get(16..) {
-            let (ino, offset) = (number(0), number(8));
+            let (ino, offset) = (number(record.payload, 0), number(record.payload, 8));
             let data = Bytes::copy_from_slice(data);
             self.parts.push(Part { number: record.seq, ino, offset, data });
         }
@@ -190,16 +256,25 @@ impl State<'_> {
             if self.gap.as_ref().is_some_and(|(_, real)| !real) {
                 self.gap = None;
             }
+            self.sure = self.parts.len();
             return Ok(());
         }
         let real = self.gap.as_ref().is_some_and(|(_, real)| *real);
         let next = self.last.is_none_or(|last| record.seq == last + 1);
         let first = self.last.is_none() && self.gap.is_none();
+        if !next && self.is_unpromised() {
+            self.tear(path); // the end of the segment before did not make it
+        }
+        if self.torn {
+            self.ended = true;
+            return Ok(());
+        }
         match codec::decode_batch(record.payload) {
             Ok(batch) if !real && next && (first || self.last.is_some()) => {
                 self.gap = None;
                 (self.apply)(record.seq, batch)?;
                 self.last = Some(record.seq);
+                self.sure = self.parts.len();
             }
             Ok(batch) => {
                 self.lose(path, record.seq);

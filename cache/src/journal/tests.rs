@@ -43,7 +43,7 @@ fn image() -> (Vec<u8>, Vec<usize>) {
 fn replayed(dir: &Path, bytes: &[u8], applied: Option<u64>) -> Replay {
     std::fs::write(segment_path(dir, 1), bytes).unwrap();
     let mut next = applied.map(|applied| applied + 1);
-    replay(dir, applied, &mut |seq, changes| {
+    replay(dir, applied, false, &mut |seq, changes| {
         assert_eq!(seq, next.unwrap_or(seq));
         assert_eq!(changes, batch(seq));
         next = Some(seq + 1);
@@ -109,7 +109,7 @@ fn a_missing_segment_is_damage() {
     let dir = TempDir::new().unwrap();
     drop(journal(dir.path(), 1, 4));
     std::fs::remove_file(segment_path(dir.path(), 2)).unwrap();
-    let replay = replay(dir.path(), Some(0), &mut |_, _| Ok(())).unwrap();
+    let replay = replay(dir.path(), Some(0), false, &mut |_, _| Ok(())).unwrap();
     assert_eq!(replay.last, 1);
     assert_eq!(replay.damage.unwrap().touched, BTreeSet::from([Ino(3), Ino(4)]));
 }
@@ -120,7 +120,7 @@ fn another_version_is_refused() {
     let (mut bytes, _) = image();
     bytes[8] = 9;
     std::fs::write(segment_path(dir.path(), 1), bytes).unwrap();
-    let refused = replay(dir.path(), Some(0), &mut |_, _| Ok(()));
+    let refused = replay(dir.path(), Some(0), false, &mut |_, _| Ok(()));
     assert!(refused.unwrap_err().to_string().contains("version"));
 }
 
@@ -132,7 +132,7 @@ fn segments_go_when_the_index_has_them() {
     journal.sync(4).unwrap();
     assert!(journal.can_retire(2));
     journal.retire(2);
-    let replay = replay(dir.path(), Some(2), &mut |_, _| Ok(())).unwrap();
+    let replay = replay(dir.path(), Some(2), false, &mut |_, _| Ok(())).unwrap();
     assert_eq!((replay.last, replay.segments.len()), (4, 2));
     journal.remove();
     // Windows may keep the name of an open file until it is closed.
@@ -166,7 +166,7 @@ fn a_batch_is_written_once_whoever_asks() {
         }
     });
     let mut count = 0;
-    let replay = replay(dir.path(), Some(0), &mut |_, _| {
+    let replay = replay(dir.path(), Some(0), false, &mut |_, _| {
         count += 1;
         Ok(())
     });
@@ -204,7 +204,7 @@ fn with_small(dir: &Path, marks: &[(u64, u64)]) -> PathBuf {
 }
 
 fn replay_all(dir: &Path) -> Replay {
-    replay(dir, Some(0), &mut |_, _| Ok(())).unwrap()
+    replay(dir, Some(0), false, &mut |_, _| Ok(())).unwrap()
 }
 
 #[test]
@@ -244,6 +244,92 @@ fn a_damaged_small_write_is_said() {
     assert_eq!(replay.parts, [part(2, 9, 20, &[2; 5])]);
     assert_eq!(replay.last, 2);
     assert!(replay.damage.unwrap().text.contains("small writes"));
+}
+
+/// A journal with two batches that were synced and four that were not, with a small write ahead of
+/// each, and where each of the unsynced batches begins.
+fn half_synced(dir: &Path) -> (Vec<u8>, Vec<usize>) {
+    let journal = Journal::create(dir.to_owned(), 0, u64::MAX).unwrap();
+    let (queue, reserve) = (Queue::new(0, u64::MAX), Reserve::new(dir.join("reserve"), 0));
+    let mut starts = Vec::new();
+    for seq in 1..=BATCHES {
+        if seq > 2 {
+            starts.push(locked(&journal.tail).len as usize);
+        }
+        assert!(journal.small.take(9, seq * 10, &[seq as u8; 5], || true));
+        queue.push(seq, batch(seq));
+        journal.write(seq, &queue, &reserve).unwrap();
+        if seq == 2 {
+            journal.sync(2).unwrap();
+        }
+    }
+    (std::fs::read(segment_path(dir, 1)).unwrap(), starts)
+}
+
+fn replay_after_power_loss(dir: &Path, bytes: &[u8], applied: u64) -> Replay {
+    std::fs::write(segment_path(dir, 1), bytes).unwrap();
+    replay(dir, Some(applied), true, &mut |_, _| Ok(())).unwrap()
+}
+
+#[test]
+fn after_power_loss_the_journal_ends_where_unsynced_bytes_are_missing() {
+    let dir = TempDir::new().unwrap();
+    let (bytes, starts) = half_synced(dir.path());
+    for (at, lost) in starts.iter().enumerate() {
+        // Only this one's blocks did not reach the disk.
+        let end = starts.get(at + 1).copied().unwrap_or(bytes.len());
+        let mut torn = bytes.clone();
+        torn[*lost..end].fill(0);
+        let replay = replay_after_power_loss(dir.path(), &torn, 0);
+        assert_eq!((replay.last, replay.parts.len()), (2 + at as u64, 2 + at));
+        assert!(replay.damage.is_none(), "batch {}", 3 + at);
+    }
+}
+
+#[test]
+fn after_power_loss_a_small_write_of_what_the_index_has_counts() {
+    let dir = TempDir::new().unwrap();
+    let (mut bytes, starts) = half_synced(dir.path());
+    bytes[starts[0]..starts[1]].fill(0);
+    let replay = replay_after_power_loss(dir.path(), &bytes, 5);
+    let numbers: Vec<u64> = replay.parts.iter().map(|part| part.number).collect();
+    assert_eq!((replay.last, numbers), (5, vec![1, 2, 4, 5]));
+}
+
+#[test]
+fn after_power_loss_missing_bytes_that_were_synced_are_damage() {
+    let dir = TempDir::new().unwrap();
+    let (mut bytes, _) = half_synced(dir.path());
+    bytes[HEADER + RECORD_HEADER + 17] ^= 1;
+    assert!(replay_after_power_loss(dir.path(), &bytes, 0).damage.is_some());
+}
+
+#[test]
+fn a_second_sync_finds_room_ahead() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal(dir.path(), u64::MAX, 2);
+    let len = || std::fs::metadata(segment_path(dir.path(), 1)).unwrap().len();
+    assert!(len() < AHEAD);
+    journal.sync(1).unwrap();
+    let ahead = len();
+    assert!(ahead >= AHEAD);
+    let (queue, reserve) = (Queue::new(2, u64::MAX), Reserve::new(dir.path().join("reserve"), 0));
+    // Far more than the room, so that it is made several times, and never only in part.
+    for seq in 3..=40 {
+        let part = vec![seq as u8; crate::small::WRITE_MAX];
+        assert!(journal.small.take(seq, 0, &part, || true));
+        queue.push(seq, batch(seq));
+        journal.write(seq, &queue, &reserve).unwrap();
+        let before = len();
+        journal.sync(seq).unwrap();
+        let end = locked(&journal.tail).len;
+        let left = len() - end;
+        assert!(len() == before || left == AHEAD, "{before} {end}");
+        assert!(left >= AHEAD_LEFT);
+    }
+    let replay = replay_all(dir.path());
+    assert_eq!((replay.last, replay.parts.len()), (40, 38));
+    assert!(replay.damage.is_none());
 }
 
 /// The form on disk (golden): it must not change without another version in the header.

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// stat(2) counts blocks of 512 bytes, whatever the file system's own are.
 const STAT_BLOCK: u64 = 512;
+/// `FUSE_SUPER_MAGIC` of linux/magic.h.
+const FUSE_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 
 /// One read at a position.
 pub(super) fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -125,9 +127,33 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Makes everything on the file system of `dir` survive power loss.
+/// Makes everything below `dir` survive power loss, and whatever else is on its file system.
 pub(crate) fn sync_all(dir: &Path) -> io::Result<()> {
-    rustix::fs::syncfs(File::open(dir)?).map_err(io::Error::from)
+    let opened = File::open(dir)?;
+    // The kernel does not tell a file system in user space of it, and says that all went well
+    // (`fuse_sync_fs` in its fs/fuse/inode.c).
+    if rustix::fs::fstatfs(&opened)?.f_type == FUSE_MAGIC {
+        return sync_each(dir);
+    }
+    rustix::fs::syncfs(opened).map_err(io::Error::from)
+}
+
+/// One file after the other, and the directories.
+fn sync_each(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let synced = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => sync_each(&path),
+            Ok(found) if found.is_file() => File::open(&path).and_then(|file| file.sync_data()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match synced {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    sync_dir(dir)
 }
 
 /// Makes a directory that only this user can enter, with its parents.

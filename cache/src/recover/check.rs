@@ -94,6 +94,9 @@ impl Recovery<'_> {
                 ),
             });
         }
+        if lacking {
+            self.content.truncate(ino, end)?; // said once: from here on the zeros are its bytes
+        }
         if row.valid == before {
             return Ok(lacking);
         }
@@ -133,10 +136,11 @@ impl Recovery<'_> {
     /// Cuts a backing file that is longer than its row says: the bytes of a truncation whose record
     /// came first, or of a write whose record never came. A file that grows later must show zeros
     /// there.
-    fn cut(&self, node: &NodeRow, row: &ContentRow, here: Option<u64>) -> Result<(), Error> {
+    fn cut(&mut self, node: &NodeRow, row: &ContentRow, here: Option<u64>) -> Result<(), Error> {
         let ends = row.valid.iter().chain(row.dirty.iter()).map(|range| range.end);
         let keep = ends.max().unwrap_or(0).max(node.size);
         if here.is_some_and(|len| len > keep) {
+            self.changed = true;
             self.content.truncate(row.ino, keep)?;
         }
         Ok(())

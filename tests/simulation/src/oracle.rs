@@ -10,7 +10,7 @@ pub(crate) use sent::{has_cause, sent_once};
 
 use crate::device::Device;
 use crate::store::Store;
-use crate::workload::User;
+use crate::workload::{COMMON, User};
 use fs_core::{Attr, Ino, Kind, NodeId, Pending, RemoteNode};
 use std::collections::BTreeMap;
 
@@ -150,7 +150,8 @@ pub(crate) fn nothing_lost(user: &User, store: &Store, number: usize) -> Result<
 /// After a barrier, another device would see all that was there when it was asked for.
 pub(crate) fn barrier(device: &Device, user: &mut User, store: &Store) -> Result<(), String> {
     for promised in std::mem::take(&mut user.promised) {
-        for (ino, token) in &promised.tokens {
+        // Of writes of the same bytes nobody knows which was promised.
+        for (ino, token) in promised.tokens.iter().filter(|(_, token)| token != COMMON) {
             let current =
                 user.tokens.get(ino).is_some_and(|all| all.iter().any(|(_, t)| t == token));
             if current && !is_kept(token, store) {

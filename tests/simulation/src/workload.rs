@@ -324,7 +324,7 @@ fn random_len(random: &mut Random) -> usize {
 }
 
 /// What several devices may write alike.
-const COMMON: &[u8; 8] = b"the same";
+pub(crate) const COMMON: &[u8; 8] = b"the same";
 
 fn payload(user: &User, random: &mut Random, len: usize) -> Vec<u8> {
     if user.saves && random.chance(30) {

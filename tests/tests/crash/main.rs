@@ -1,10 +1,15 @@
 //! `kill -9` of the daemon in the middle of random work. Whatever a call has acknowledged is there
 //! after the next mount; of the one call that was cut off, all, nothing, or the beginning of a write.
+//! And power loss (`power.rs`).
 
 // A failed step of a test is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod disk;
+mod filesystem;
+mod history;
 mod model;
+mod power;
 
 use meshdrive_tests::{Device, Random, World, tree, wait_until};
 use model::{Model, Step};

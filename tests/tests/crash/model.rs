@@ -2,11 +2,13 @@
 
 use meshdrive_tests::{Random, content};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, Permissions},
     io::{self, Write},
+    ops::Range,
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -17,7 +19,7 @@ const NOTE: &str = "user.note";
 
 #[derive(Clone, PartialEq, Debug)]
 enum Node {
-    File { bytes: Vec<u8>, mode: u32, note: Option<u8>, mtime: Option<i64> },
+    File { bytes: Arc<Vec<u8>>, mode: u32, note: Option<u8>, mtime: Option<i64> },
     Folder,
     Link(String),
 }
@@ -142,6 +144,26 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Where it writes the file, if the file is this one, in bytes.
+    pub(crate) fn touches(&self, name: &str, before: &Model) -> Option<Range<usize>> {
+        let size = before.bytes(name).map_or(0, |bytes| bytes.len());
+        let (path, range) = match self {
+            Step::Create { path, .. } => (path, 0..usize::MAX),
+            Step::Write { path, at, len, .. } => {
+                let at = usize::try_from(*at).unwrap();
+                (path, size.min(at)..at + len)
+            }
+            Step::Append { path, .. } => (path, size..usize::MAX),
+            Step::Truncate { path, len } => {
+                (path, size.min(usize::try_from(*len).unwrap())..usize::MAX)
+            }
+            _ => return None,
+        };
+        (path == name).then_some(range)
+    }
+}
+
 fn set_mtime(path: &Path, seconds: i64) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     let time = Timespec { tv_sec: seconds, tv_nsec: 7 };
@@ -181,7 +203,7 @@ impl Model {
         match step {
             Step::Create { path, seed, len } => {
                 let file = Node::File {
-                    bytes: content(*seed, *len),
+                    bytes: Arc::new(content(*seed, *len)),
                     mode: 0o644,
                     note: None,
                     mtime: None,
@@ -229,7 +251,7 @@ impl Model {
         let Some(Node::File { bytes, mode, note, mtime }) = self.nodes.get_mut(path) else {
             panic!("{path} is no file of the model");
         };
-        change(bytes, mode, note, mtime);
+        change(Arc::make_mut(bytes), mode, note, mtime);
     }
 
     fn rename(&mut self, from: &str, to: &str) {
@@ -242,6 +264,38 @@ impl Model {
         }
         let node = self.nodes.remove(from).unwrap();
         self.nodes.insert(to.into(), node);
+    }
+
+    /// What is below `root` now.
+    pub(crate) fn found(name: &'static str, root: &Path) -> io::Result<Model> {
+        let mut model = Model::new(name);
+        look(&root.join(name), Path::new(""), &mut model.nodes)?;
+        Ok(model)
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &Arc<Vec<u8>>)> {
+        self.nodes.iter().filter_map(|(path, node)| match node {
+            Node::File { bytes, .. } => Some((path.as_str(), bytes)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn bytes(&self, path: &str) -> Option<&Arc<Vec<u8>>> {
+        match self.nodes.get(path) {
+            Some(Node::File { bytes, .. }) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// All differences apart from what stands in files.
+    pub(crate) fn differences_outside(&self, found: &Model) -> Vec<String> {
+        let paths: BTreeSet<&String> = self.nodes.keys().chain(found.nodes.keys()).collect();
+        let differs = |path: &String| match (self.nodes.get(path), found.nodes.get(path)) {
+            (Some(wanted), Some(there)) => wanted.differs_outside(there),
+            (wanted, _) => Some(if wanted.is_some() { "is missing" } else { "is there" }.into()),
+        };
+        let what = |path| differs(path).map(|what| format!("{path}: {what}"));
+        paths.into_iter().filter_map(what).collect()
     }
 
     /// Judges what is below `root` after a crash, and takes it as what must be there from now on.
@@ -261,7 +315,7 @@ impl Model {
 
     /// What the step that was cut off may have left: the kernel hands a write over in pieces of whole
     /// pages, and creates a file before it writes it.
-    fn variants(&self, step: &Step) -> Vec<Model> {
+    pub(crate) fn variants(&self, step: &Step) -> Vec<Model> {
         let mut variants = Vec::new();
         let mut add = |step: &Step| {
             let mut variant = self.clone();
@@ -326,6 +380,23 @@ impl Model {
 
 impl Node {
     fn differs(&self, found: &Node) -> Option<String> {
+        if let (Node::File { bytes, .. }, Node::File { bytes: bytes2, .. }) = (self, found)
+            && bytes != bytes2
+        {
+            let same =
+                bytes.iter().zip(&**bytes2).take_while(|(left, right)| left == right).count();
+            let zeros = bytes2[same..].iter().take_while(|byte| **byte == 0).count();
+            return Some(format!(
+                "wanted {} bytes, found {}, the same up to {same}, then {zeros} zeros",
+                bytes.len(),
+                bytes2.len()
+            ));
+        }
+        self.differs_outside(found)
+    }
+
+    /// Apart from what stands in a file; its length counts.
+    fn differs_outside(&self, found: &Node) -> Option<String> {
         let (
             Node::File { bytes, mode, note, mtime },
             Node::File { bytes: bytes2, mode: mode2, note: note2, mtime: mtime2 },
@@ -333,14 +404,8 @@ impl Node {
         else {
             return (self != found).then(|| format!("wanted {self:?}, found {found:?}"));
         };
-        if bytes != bytes2 {
-            let same = bytes.iter().zip(bytes2).take_while(|(left, right)| left == right).count();
-            let zeros = bytes2[same..].iter().take_while(|byte| **byte == 0).count();
-            return Some(format!(
-                "wanted {} bytes, found {}, the same up to {same}, then {zeros} zeros",
-                bytes.len(),
-                bytes2.len()
-            ));
+        if bytes.len() != bytes2.len() {
+            return Some(format!("wanted {} bytes, found {}", bytes.len(), bytes2.len()));
         }
         let wrong_time = mtime.is_some() && mtime != mtime2;
         (mode != mode2 || note != note2 || wrong_time).then(|| {
@@ -366,7 +431,7 @@ fn look(root: &Path, below: &Path, into: &mut BTreeMap<String, Node>) -> io::Res
             let mut room = [0_u8; 8];
             let note = rustix::fs::getxattr(&path, NOTE, &mut room[..]).ok();
             Node::File {
-                bytes: fs::read(&path).map_err(|error| with_path(&path, error))?,
+                bytes: Arc::new(fs::read(&path).map_err(|error| with_path(&path, error))?),
                 mode: meta.mode() & 0o7777,
                 note: note.map(|_| room[0]),
                 mtime: Some(meta.mtime()),
