@@ -135,6 +135,10 @@ impl Disk {
         }
     }
 
+    pub(crate) fn off() -> Disk {
+        Disk { is_off: true, ..Disk::new() }
+    }
+
     pub(crate) fn get(&mut self, ino: u64) -> Option<&mut Inode> {
         self.inodes.get_mut(&ino)
     }

@@ -52,10 +52,13 @@ impl Machine {
 
     /// After the power went: starts in another boot.
     fn start_again(&mut self, random: &mut Random) {
-        // Whoever is still being killed has it open; then the session ends with them.
+        // Whoever is still being killed, and the kernel for files that were handed to it, may hold the old
+        // file system for a while. It has an empty disk from here on.
+        let mut disk = std::mem::replace(&mut *self.disk.lock().unwrap(), Disk::off());
         unmount(self.device.home().join("state"), UnmountFlags::DETACH).unwrap();
-        self.session.take().unwrap().join().unwrap();
-        self.disk.lock().unwrap().lose_power(random);
+        drop(self.session.take());
+        disk.lose_power(random);
+        self.disk = Arc::new(Mutex::new(disk));
         self.show();
         let mark = self.device.state().join("running");
         assert!(mark.exists(), "nothing says that the drive was open");
@@ -66,7 +69,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.disk.lock().unwrap().is_off = false;
+        let _ = unmount(self.device.home().join("state"), UnmountFlags::DETACH);
     }
 }
 
