@@ -321,7 +321,7 @@ fn claim_taking_out_can_be_interrupted() {
     }
     println!("killed {} times", round - 1);
     assert!(round > 1, "no run was interrupted");
-    assert!(!a.home().join("Recovered/work/.unfinished").exists());
+    assert!(!a.home().join("Recovered").join("work").join(".unfinished").exists());
     a.run(&["unmount", "work", "--force"])
         .expect(0, &["nothing of work on this device is missing"]);
     world.server.start_again();
